@@ -1,0 +1,1 @@
+//! The augmentation pipeline of nnU-Net over ndarray samples.

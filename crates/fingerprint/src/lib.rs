@@ -1,0 +1,1 @@
+//! The raw data set of nnU-Net (dataset.json, cases, integrity) and its fingerprint.

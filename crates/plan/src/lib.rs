@@ -1,0 +1,1 @@
+//! The heuristics of nnU-Net: from a data set fingerprint to plans.

@@ -1,0 +1,1 @@
+//! nnU-Net preprocessing: crop, normalise, resample, and the store of preprocessed cases.

@@ -1,0 +1,1 @@
+//! The training engine of nnU-Net: sampling, losses, optimiser, checkpoints.
