@@ -1,0 +1,166 @@
+//! Convolution: forward, backward-data, backward-weights.
+
+use super::correlate::correlate;
+use super::outer::outer;
+use super::shape::{ConvGeometry, Correlation, Dims};
+
+fn output_dims(input: Dims, channels: usize, g: &ConvGeometry) -> Dims {
+    Dims { batch: input.batch, space: g.output(input.space), channels }
+}
+
+/// The forward convolution as a plan.
+pub(crate) fn forward_plan(input: Dims, channels: usize, g: &ConvGeometry) -> Correlation {
+    let output = output_dims(input, channels, g);
+    Correlation {
+        input,
+        output,
+        count: output.space,
+        taps: g.kernel,
+        in_stride: g.stride,
+        offset: g.padding.map(|p| -(p as isize)),
+        out_start: [0; 3],
+        out_step: [1; 3],
+        pitch: channels,
+    }
+}
+
+/// `y[b, o, co] = bias[co] + Σ x[b, o·stride + k − padding, ci] · w[co, ci, k]`.
+///
+/// `x` is channels-last of shape `input`, `weight` is (out, in, kz, ky, kx); returns the channels-last output.
+pub fn conv_forward(
+    x: &[f32],
+    input: Dims,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    channels: usize,
+    g: &ConvGeometry,
+) -> Vec<f32> {
+    let plan = forward_plan(input, channels, g);
+    let (ci, taps) = (input.channels, g.taps());
+    let mut y = zeros(plan.output.len());
+    if plan.is_empty() {
+        return y;
+    }
+    correlate(&plan, x, |tap, c, o| weight[(o * ci + c) * taps + tap], bias, &mut y);
+    y
+}
+
+/// Gradient of the input from the gradient `dy` of the output; the transpose of [`conv_forward`].
+pub fn conv_backward_data(
+    dy: &[f32],
+    input: Dims,
+    weight: &[f32],
+    channels: usize,
+    g: &ConvGeometry,
+) -> Vec<f32> {
+    let output = output_dims(input, channels, g);
+    let mut dx = zeros(input.len());
+    let (ci, taps) = (input.channels, g.taps());
+    // Input voxels with the same remainder by the stride are reached by the same taps: each such class is a dense
+    // correlation over the output gradients.
+    for class in classes(g.stride) {
+        let axes: [Axis; 3] = std::array::from_fn(|a| Axis::of(class[a], input.space[a], g, a));
+        let plan = Correlation {
+            input: output,
+            output: input,
+            count: axes.map(|axis| axis.count),
+            taps: axes.map(|axis| axis.taps),
+            in_stride: [1; 3],
+            offset: axes.map(|axis| axis.offset),
+            out_start: class,
+            out_step: g.stride,
+            pitch: input.channels,
+        };
+        if plan.is_empty() {
+            continue;
+        }
+        let weight = |tap: usize, o: usize, c: usize| {
+            let t = [tap / plan.taps[2] / plan.taps[1], tap / plan.taps[2] % plan.taps[1], tap % plan.taps[2]];
+            let k: [usize; 3] = std::array::from_fn(|a| axes[a].last - t[a] * g.stride[a]);
+            weight[(o * ci + c) * taps + (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]]
+        };
+        correlate(&plan, dy, weight, None, &mut dx);
+    }
+    dx
+}
+
+/// One axis of a class of input voxels: which output gradients reach it, through which taps.
+#[derive(Clone, Copy)]
+struct Axis {
+    count: usize,
+    taps: usize,
+    offset: isize,
+    /// The largest tap of the class; it meets the first gradient.
+    last: usize,
+}
+
+impl Axis {
+    fn of(start: usize, size: usize, g: &ConvGeometry, a: usize) -> Self {
+        let (kernel, stride, padding) = (g.kernel[a], g.stride[a], g.padding[a]);
+        let count = size.saturating_sub(start).div_ceil(stride);
+        let first = (start + padding) % stride;
+        if first >= kernel {
+            return Self { count, taps: 0, offset: 0, last: 0 };
+        }
+        let taps = (kernel - 1 - first) / stride + 1;
+        let last = first + (taps - 1) * stride;
+        let offset = ((start + padding) as isize - last as isize) / stride as isize;
+        Self { count, taps, offset, last }
+    }
+}
+
+/// All offsets below the stride.
+fn classes(stride: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
+    let [sz, sy, sx] = stride;
+    (0..sz * sy * sx).map(move |i| [i / sx / sy, i / sx % sy, i % sx])
+}
+
+/// Gradients of weight (out, in, kz, ky, kx) and bias from input and output gradient.
+pub fn conv_backward_weights(
+    x: &[f32],
+    input: Dims,
+    dy: &[f32],
+    channels: usize,
+    g: &ConvGeometry,
+) -> (Vec<f32>, Vec<f32>) {
+    let plan = forward_plan(input, channels, g);
+    let (sums, padded) = outer(&plan, x, dy);
+    let (ci, taps) = (input.channels, g.taps());
+    let mut dw = vec![0.0; channels * ci * taps];
+    for (i, value) in dw.iter_mut().enumerate() {
+        let (o, c, tap) = (i / taps / ci, i / taps % ci, i % taps);
+        *value = sums[(tap * ci + c) * padded + o];
+    }
+    (dw, sum_channels(dy, channels))
+}
+
+/// Sum over everything but the channels, in an order that does not depend on the number of threads.
+pub(crate) fn sum_channels(dy: &[f32], channels: usize) -> Vec<f32> {
+    use rayon::prelude::*;
+    if channels == 0 {
+        return Vec::new();
+    }
+    let partial: Vec<Vec<f64>> = dy
+        .par_chunks(channels * 4096)
+        .map(|chunk| {
+            let mut sums = vec![0.0f64; channels];
+            for block in chunk.chunks(channels * 64) {
+                let mut short = vec![0.0f32; channels];
+                for voxel in block.chunks_exact(channels) {
+                    short.iter_mut().zip(voxel).for_each(|(s, v)| *s += v);
+                }
+                sums.iter_mut().zip(&short).for_each(|(s, v)| *s += f64::from(*v));
+            }
+            sums
+        })
+        .collect();
+    let mut total = vec![0.0f64; channels];
+    for sums in &partial {
+        total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+    }
+    total.into_iter().map(|v| v as f32).collect()
+}
+
+pub(crate) fn zeros(n: usize) -> Vec<f32> {
+    vec![0.0; n]
+}

@@ -1,0 +1,22 @@
+//! CPU kernels over slices: shapes in, numbers out, no autograd.
+//!
+//! Every convolution (forward, backward-data, transposed) is one [`Correlation`]: a grid of outputs, each the sum over a
+//! box of input voxels times weights. Backward-weights is the transpose of the same plan. Activations are channels-last.
+
+mod conv;
+mod correlate;
+mod isa;
+mod norm;
+mod outer;
+mod pack;
+mod portable;
+mod shape;
+mod simd;
+mod transpose;
+mod winograd;
+
+pub use conv::{conv_backward_data, conv_backward_weights, conv_forward};
+pub use isa::{Isa, isa, set_isa};
+pub use norm::{NormGradients, NormSaved, norm_act_backward, norm_act_forward};
+pub use shape::{ConvGeometry, Dims};
+pub use transpose::{conv_transpose_backward_data, conv_transpose_backward_weights, conv_transpose_forward};

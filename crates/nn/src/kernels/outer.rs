@@ -1,0 +1,229 @@
+//! Backward-weights: products of inputs and output gradients, summed over voxels in registers.
+//!
+//! The planes of all samples are shared out to a number of parts that depends on the shapes alone; each part has its own
+//! sums, added in order at the end, so that the result does not depend on the number of threads.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::correlate::isa_lanes;
+use super::isa::{Isa, isa};
+use super::pack::{SlabShape, fill_slab};
+use super::portable;
+use super::shape::Correlation;
+use super::simd::Simd;
+use super::winograd;
+
+/// All partial sums together take at most about this many values.
+const PARTIAL_VALUES: usize = 1 << 24;
+/// Input and gradient values of the planes that are swept together: half of a second level cache.
+const SWEEP_VALUES: usize = 1 << 17;
+
+/// `Σ x[tap][channel] · dy[output channel]` over all outputs of a dense plan, as rows `[tap][channel]` of
+/// `padded` output channels; returns the sums and `padded`.
+pub(crate) fn outer(plan: &Correlation, x: &[f32], dy: &[f32]) -> (Vec<f32>, usize) {
+    assert_eq!(x.len(), plan.input.len());
+    assert_eq!(dy.len(), plan.output.len());
+    assert_eq!(plan.count, plan.output.space);
+    let isa = isa();
+    if let Some(grid) = winograd::Grid::of(plan, isa) {
+        return (winograd::outer(&grid, x, dy), plan.output.channels);
+    }
+    let padded = plan.output.channels.next_multiple_of(isa_lanes(isa)).max(1);
+    let size = plan.depth() * padded;
+    if plan.is_empty() {
+        return (vec![0.0; size], padded);
+    }
+    let total = sum_in_parts(plan.input.batch * plan.count[0], size, |range, dw| match isa {
+        Isa::Portable => portable::outer(plan, x, dy, range, padded, dw),
+        _ => Part { plan, x, dy, padded }.run(isa, range, dw),
+    });
+    (total, padded)
+}
+
+/// Shares the planes out to parts, lets `add` sum each part into `size` values, and adds the parts in order.
+pub(crate) fn sum_in_parts(
+    planes: usize,
+    size: usize,
+    add: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let parts = (PARTIAL_VALUES / size.max(1)).clamp(4, 32).min(planes);
+    let sums: Vec<Vec<f32>> = (0..parts)
+        .into_par_iter()
+        .map(|part| {
+            let mut dw = vec![0.0; size];
+            add(part * planes / parts..(part + 1) * planes / parts, &mut dw);
+            dw
+        })
+        .collect();
+    let mut total = vec![0.0; size];
+    total.par_chunks_mut(4096).enumerate().for_each(|(i, chunk)| {
+        for part in &sums {
+            let part = &part[i * 4096..][..chunk.len()];
+            chunk.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+        }
+    });
+    total
+}
+
+struct Part<'a> {
+    plan: &'a Correlation,
+    x: &'a [f32],
+    dy: &'a [f32],
+    padded: usize,
+}
+
+impl Part<'_> {
+    /// Sweeps the planes `range` (counted over all samples), a few at a time.
+    fn run(&self, isa: Isa, range: Range<usize>, dw: &mut [f32]) {
+        let plan = self.plan;
+        let shape = SlabShape::of(plan);
+        let gradients = plan.count[1] * plan.count[2] * plan.output.channels;
+        let together = (SWEEP_VALUES / (shape.plane * plan.in_stride[0] + gradients)).max(1);
+        let (mut slab, mut padded) = (Vec::new(), Vec::new());
+        let mut plane = range.start;
+        while plane < range.end {
+            let (sample, first) = (plane / plan.count[0], plane % plan.count[0]);
+            let count = together.min(range.end - plane).min(plan.count[0] - first);
+            fill_slab(plan, self.x, sample, first, count, &mut slab);
+            let mut dy = &self.dy[plane * gradients..][..count * gradients];
+            if self.padded != plan.output.channels {
+                pad_channels(dy, plan.output.channels, self.padded, &mut padded);
+                dy = &padded;
+            }
+            let sweep = Sweep { plan, shape, slab: &slab, dy, padded: self.padded, count };
+            match isa {
+                // SAFETY: `isa()` gives an instruction set only where the processor has it.
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => unsafe { sweep.run_avx512(dw) },
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => unsafe { sweep.run_avx2(dw) },
+                _ => unreachable!("the portable path has no sweeps"),
+            }
+            plane += count;
+        }
+    }
+}
+
+fn pad_channels(dy: &[f32], channels: usize, padded: usize, out: &mut Vec<f32>) {
+    out.clear();
+    out.resize(dy.len() / channels * padded, 0.0);
+    for (from, to) in dy.chunks_exact(channels).zip(out.chunks_exact_mut(padded)) {
+        to[..channels].copy_from_slice(from);
+    }
+}
+
+/// A few planes of one sample: the padded input and the gradients of their outputs.
+struct Sweep<'a> {
+    plan: &'a Correlation,
+    shape: SlabShape,
+    slab: &'a [f32],
+    dy: &'a [f32],
+    padded: usize,
+    count: usize,
+}
+
+impl Sweep<'_> {
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn run_avx512(&self, dw: &mut [f32]) {
+        use super::simd::x86::Avx512;
+        // SAFETY: see `tiles`.
+        unsafe {
+            match self.padded / 16 {
+                n if n % 4 == 0 => self.tiles::<Avx512, 4, 4>(dw),
+                n if n % 2 == 0 => self.tiles::<Avx512, 8, 2>(dw),
+                _ => self.tiles::<Avx512, 16, 1>(dw),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn run_avx2(&self, dw: &mut [f32]) {
+        use super::simd::x86::Avx2;
+        // SAFETY: see `tiles`.
+        unsafe {
+            match self.padded / 8 {
+                n if n % 2 == 0 => self.tiles::<Avx2, 6, 2>(dw),
+                _ => self.tiles::<Avx2, 8, 1>(dw),
+            }
+        }
+    }
+
+    /// All tiles of `NC` weight rows and `NZ` registers of output channels.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `S`; `slab` is what `fill_slab` gives for `count` planes, `dy` holds
+    /// `count` planes of `padded` channels, and `dw` has `plan.depth() * padded` values.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const NC: usize, const NZ: usize>(&self, dw: &mut [f32]) {
+        let plan = self.plan;
+        let run = plan.taps[2] * plan.input.channels;
+        for tz in 0..plan.taps[0] {
+            for ty in 0..plan.taps[1] {
+                let x = tz * self.shape.plane + ty * self.shape.row;
+                let first_row = (tz * plan.taps[1] + ty) * run;
+                for channel in (0..self.padded).step_by(NZ * S::LANES) {
+                    let mut j = 0;
+                    // SAFETY: `j + rows <= run` in every call; the rest by the contract above.
+                    unsafe {
+                        while j + NC <= run {
+                            self.tile::<S, NC, NZ>(x + j, channel, (first_row + j) * self.padded + channel, dw);
+                            j += NC;
+                        }
+                        while j < run {
+                            self.tile::<S, 1, NZ>(x + j, channel, (first_row + j) * self.padded + channel, dw);
+                            j += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const NC: usize, const NZ: usize>(
+        &self,
+        x: usize,
+        channel: usize,
+        at: usize,
+        dw: &mut [f32],
+    ) {
+        let plan = self.plan;
+        let x_step = plan.in_stride[2] * plan.input.channels;
+        // SAFETY: the caller's.
+        unsafe {
+            let mut acc = [[S::zero(); NZ]; NC];
+            let mut g = self.dy.as_ptr().add(channel);
+            for z in 0..self.count {
+                for y in 0..plan.count[1] {
+                    let row = z * plan.in_stride[0] * self.shape.plane + y * plan.in_stride[1] * self.shape.row;
+                    let mut input = self.slab.as_ptr().add(row + x);
+                    for _ in 0..plan.count[2] {
+                        let mut gradients = [S::zero(); NZ];
+                        for (k, gradient) in gradients.iter_mut().enumerate() {
+                            *gradient = S::load(g.add(k * S::LANES));
+                        }
+                        for (c, acc) in acc.iter_mut().enumerate() {
+                            let value = S::splat(input.add(c));
+                            for (sum, gradient) in acc.iter_mut().zip(gradients) {
+                                *sum = S::fma(value, gradient, *sum);
+                            }
+                        }
+                        input = input.wrapping_add(x_step);
+                        g = g.wrapping_add(self.padded);
+                    }
+                }
+            }
+            for (c, acc) in acc.iter().enumerate() {
+                for (k, sum) in acc.iter().enumerate() {
+                    let p = dw.as_mut_ptr().add(at + c * self.padded + k * S::LANES);
+                    S::store(p, S::add(S::load(p), *sum));
+                }
+            }
+        }
+    }
+}

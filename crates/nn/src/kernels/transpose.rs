@@ -1,0 +1,99 @@
+//! Transposed convolution with kernel = stride: every input voxel becomes a box of output voxels.
+
+use super::conv::{sum_channels, zeros};
+use super::correlate::correlate;
+use super::outer::outer;
+use super::shape::{Correlation, Dims};
+
+/// Shape of the output for an input of shape `input`.
+fn output_dims(input: Dims, channels: usize, stride: [usize; 3]) -> Dims {
+    let space = std::array::from_fn(|a| input.space[a] * stride[a]);
+    Dims { batch: input.batch, space, channels }
+}
+
+/// `y[b, i·stride + r, co] = bias[co] + Σ x[b, i, ci] · w[ci, co, r]`, with `pitch` values per output voxel, of which this
+/// fills the first `channels` and leaves the rest zero.
+///
+/// `weight` is (in, out, sz, sy, sx); `pitch` is at least `channels`.
+pub fn conv_transpose_forward(
+    x: &[f32],
+    input: Dims,
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    channels: usize,
+    stride: [usize; 3],
+    pitch: usize,
+) -> Vec<f32> {
+    let output = output_dims(input, channels, stride);
+    let mut y = zeros(output.batch * output.voxels() * pitch);
+    let boxes: usize = stride.iter().product();
+    for r in 0..boxes {
+        let start = [r / stride[2] / stride[1], r / stride[2] % stride[1], r % stride[2]];
+        let plan = Correlation {
+            input,
+            output,
+            count: input.space,
+            taps: [1; 3],
+            in_stride: [1; 3],
+            offset: [0; 3],
+            out_start: start,
+            out_step: stride,
+            pitch,
+        };
+        if !plan.is_empty() {
+            correlate(&plan, x, |_, c, o| weight[(c * channels + o) * boxes + r], bias, &mut y);
+        }
+    }
+    y
+}
+
+/// The convolution with kernel = stride over the output, whose result has the shape of the input.
+fn gather_plan(input: Dims, channels: usize, stride: [usize; 3]) -> Correlation {
+    Correlation {
+        input: output_dims(input, channels, stride),
+        output: input,
+        count: input.space,
+        taps: stride,
+        in_stride: stride,
+        offset: [0; 3],
+        out_start: [0; 3],
+        out_step: [1; 3],
+        pitch: input.channels,
+    }
+}
+
+/// Gradient of the input from the gradient `dy` of the output.
+pub fn conv_transpose_backward_data(
+    dy: &[f32],
+    input: Dims,
+    weight: &[f32],
+    channels: usize,
+    stride: [usize; 3],
+) -> Vec<f32> {
+    let plan = gather_plan(input, channels, stride);
+    let boxes: usize = stride.iter().product();
+    let mut dx = zeros(input.len());
+    if !plan.is_empty() {
+        correlate(&plan, dy, |r, o, c| weight[(c * channels + o) * boxes + r], None, &mut dx);
+    }
+    dx
+}
+
+/// Gradients of weight (in, out, sz, sy, sx) and bias from input and output gradient.
+pub fn conv_transpose_backward_weights(
+    x: &[f32],
+    input: Dims,
+    dy: &[f32],
+    channels: usize,
+    stride: [usize; 3],
+) -> (Vec<f32>, Vec<f32>) {
+    let plan = gather_plan(input, channels, stride);
+    let (sums, padded) = outer(&plan, dy, x);
+    let boxes: usize = stride.iter().product();
+    let mut dw = vec![0.0; input.channels * channels * boxes];
+    for (i, value) in dw.iter_mut().enumerate() {
+        let (c, o, r) = (i / boxes / channels, i / boxes % channels, i % boxes);
+        *value = sums[(r * channels + o) * padded + c];
+    }
+    (dw, sum_channels(dy, channels))
+}
