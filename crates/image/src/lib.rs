@@ -1,1 +1,46 @@
-//! Medical images with geometry: readers, writers, resampling and cropping as nnU-Net does them.
+//! Medical images with their geometry, and what nnU-Net does to them before anything is learnt.
+//!
+//! - [`Image`], [`LabelMap`], [`Geometry`]: arrays `(channel, z, y, x)` with spacing `[z, y, x]` in millimetres, origin and
+//!   direction.
+//! - [`CaseReader`]: reads the channels of a case, reads and writes segmentations; [`reader_for`] and
+//!   [`reader_by_name`] choose one.
+//! - [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
+//! - [`fs::write_atomic`]: files that are whole or absent.
+//!
+//! ```
+//! use ndarray::Array4;
+//! use nnunet_image::{ResampleOptions, resample_image, resampled_shape};
+//!
+//! let ct = Array4::<f32>::zeros((1, 20, 64, 64));
+//! let (spacing, target) = ([5.0, 0.8, 0.8], [2.5, 1.0, 1.0]);
+//! let shape = resampled_shape([20, 64, 64], spacing, target);
+//! assert_eq!(shape, [40, 51, 51]);
+//! let resampled = resample_image(ct.view(), shape, spacing, target, &ResampleOptions::image()).unwrap();
+//! assert_eq!(resampled.dim(), (1, 40, 51, 51));
+//! ```
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `nifti` | yes | NIfTI-1 files, `.nii` and `.nii.gz` |
+//! | `npz` | yes | NumPy archives (`npz`) |
+
+mod crop;
+mod error;
+pub mod fs;
+mod geometry;
+#[cfg(feature = "nifti")]
+mod nifti;
+#[cfg(feature = "npz")]
+pub mod npz;
+mod reader;
+mod resample;
+mod transpose;
+
+pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_mask};
+pub use error::ImageError;
+pub use geometry::{Geometry, Image, LabelMap, Progress};
+#[cfg(feature = "nifti")]
+pub use nifti::write_image;
+pub use reader::{CaseReader, reader_by_name, reader_for};
+pub use resample::{ResampleOptions, SeparateZ, resample_image, resample_labels, resampled_shape};
+pub use transpose::{transpose_image, transpose_labels};

@@ -1,0 +1,68 @@
+//! Images and label maps with their place in space.
+
+use ndarray::{Array3, Array4};
+
+/// Where the voxels of an array `(z, y, x)` lie in space.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Geometry {
+    /// Distance of neighbouring voxels along the array axes z, y, x in millimetres.
+    pub spacing: [f64; 3],
+    /// Position of the first voxel in millimetres as (x, y, z), x towards left, y towards back, z up (LPS, as ITK).
+    pub origin: [f64; 3],
+    /// Direction cosines, row by row as ITK gives them: column k is the direction of the index axis x, y, z.
+    pub direction: [[f64; 3]; 3],
+    /// Number of axes in the file: 2 or 3.
+    pub dims: usize,
+}
+
+impl Default for Geometry {
+    fn default() -> Self {
+        let direction = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
+        Self { spacing: [1.0; 3], origin: [0.0; 3], direction, dims: 3 }
+    }
+}
+
+impl Geometry {
+    /// Whether the spacings agree within `1e-8 + 1e-5 · |other|` per axis, as nnU-Net compares them.
+    pub fn same_spacing(&self, other: &Self) -> bool {
+        close(&self.spacing, &other.spacing)
+    }
+
+    /// Whether origin and direction agree within the tolerance of [`Geometry::same_spacing`].
+    pub fn same_frame(&self, other: &Self) -> bool {
+        close(&self.origin, &other.origin) && close(self.direction.as_flattened(), other.direction.as_flattened())
+    }
+}
+
+fn close(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-8 + 1e-5 * b.abs())
+}
+
+/// An image of one or more channels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Intensities, `(channel, z, y, x)`; 2-D images have one slice.
+    pub data: Array4<f32>,
+    /// Where the voxels lie.
+    pub geometry: Geometry,
+}
+
+/// A segmentation: one integer label per voxel.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelMap {
+    /// Labels, `(z, y, x)`; 2-D images have one slice.
+    pub data: Array3<i16>,
+    /// Where the voxels lie.
+    pub geometry: Geometry,
+}
+
+/// How far a piece of work has come; handed to progress callbacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// Items that are done.
+    pub done: usize,
+    /// Items in all.
+    pub total: usize,
+    /// The item that was finished last or is being worked on; may be empty.
+    pub item: &'a str,
+}

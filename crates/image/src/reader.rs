@@ -1,0 +1,102 @@
+//! Readers of cases, chosen by file ending or by the name that plans carry.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::{Image, ImageError, LabelMap};
+
+/// Reads the images of a case and reads and writes segmentations.
+pub trait CaseReader: Send + Sync {
+    /// The name that plans carry (`image_reader_writer`).
+    fn name(&self) -> &'static str;
+
+    /// Reads one file per channel, in order. The geometry is that of the first.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or channels whose shapes or spacings differ.
+    fn read_images(&self, channels: &[PathBuf]) -> Result<Image, ImageError>;
+
+    /// Reads a segmentation as it is: `(1, z, y, x)`, with whatever values the file holds.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn read_segmentation(&self, path: &Path) -> Result<Image, ImageError> {
+        self.read_images(std::slice::from_ref(&path.to_owned()))
+    }
+
+    /// Reads a segmentation whose values must be integers.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds a value that is not an integer of 16 bits.
+    fn read_labels(&self, path: &Path) -> Result<LabelMap, ImageError> {
+        let Image { data, geometry } = self.read_segmentation(path)?;
+        let channels = data.dim().0;
+        if channels != 1 {
+            let reason = format!("a segmentation has one channel, found {channels}");
+            return Err(ImageError::Format { path: path.to_owned(), reason });
+        }
+        let data = data.index_axis_move(ndarray::Axis(0), 0);
+        for (voxel, &value) in data.indexed_iter() {
+            if value.fract() != 0.0 || !(-32768.0..=32767.0).contains(&value) {
+                return Err(ImageError::NotALabel { path: path.to_owned(), value, voxel: voxel.into() });
+            }
+        }
+        Ok(LabelMap { data: data.mapv(|value| value as i16), geometry })
+    }
+
+    /// Writes a segmentation with its geometry, in 8 bits if its largest label is below 255 and in 16 bits otherwise.
+    ///
+    /// # Errors
+    /// A negative label, or a file that cannot be written; no partial file is left.
+    fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError>;
+}
+
+/// The reader for files with this ending, as nnU-Net chooses it: candidates are tried in a fixed order, and one
+/// qualifies if it knows the ending and can read the example.
+///
+/// # Errors
+/// No reader that is compiled in qualifies; if the example could not be read, the error of the last candidate.
+pub fn reader_for(file_ending: &str, example: Option<&Path>) -> Result<Arc<dyn CaseReader>, ImageError> {
+    let mut failure = None;
+    for (reader, endings) in readers() {
+        if !endings.contains(&file_ending.to_lowercase().as_str()) {
+            continue;
+        }
+        match example.map(|path| reader.read_images(&[path.to_owned()])) {
+            Some(Err(error)) => failure = failure.or(Some(error)),
+            _ => return Ok(reader),
+        }
+    }
+    Err(failure.unwrap_or_else(|| ImageError::NoReader { what: file_ending.to_owned(), available: available() }))
+}
+
+/// The reader of this name (`SimpleITKIO`, `NibabelIO`).
+///
+/// # Errors
+/// No reader of this name is compiled in.
+pub fn reader_by_name(name: &str) -> Result<Arc<dyn CaseReader>, ImageError> {
+    readers()
+        .into_iter()
+        .map(|(reader, _)| reader)
+        .find(|reader| reader.name() == name)
+        .ok_or_else(|| ImageError::NoReader { what: name.to_owned(), available: available() })
+}
+
+type Entry = (Arc<dyn CaseReader>, &'static [&'static str]);
+
+/// All readers that are compiled in with their endings, in nnU-Net's order.
+fn readers() -> Vec<Entry> {
+    #[cfg(feature = "nifti")]
+    return vec![
+        (Arc::new(crate::nifti::NiftiReader::simple_itk()), &[".nii.gz"]),
+        (Arc::new(crate::nifti::NiftiReader::nibabel()), &[".nii", ".nii.gz"]),
+    ];
+    #[cfg(not(feature = "nifti"))]
+    Vec::new()
+}
+
+fn available() -> String {
+    let list: Vec<String> =
+        readers().iter().map(|(reader, endings)| format!("{} ({})", reader.name(), endings.join(" "))).collect();
+    if list.is_empty() { "none (no codec is compiled in)".to_owned() } else { list.join(", ") }
+}
