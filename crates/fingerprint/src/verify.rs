@@ -1,0 +1,213 @@
+//! The integrity check: all findings at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nnunet_image::{CaseReader, Image, Progress};
+use rayon::prelude::*;
+
+use crate::{Case, Dataset};
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// The data set cannot be used as it is.
+    Error,
+    /// Worth a look.
+    Warning,
+}
+
+/// Something that is wrong with a data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The case it is about, if it is about one.
+    pub case: Option<String>,
+    /// The file it is about, if it is about one.
+    pub file: Option<PathBuf>,
+    /// What was found and what was expected.
+    pub message: String,
+    /// How grave it is.
+    pub severity: Severity,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.severity == Severity::Error { "error" } else { "warning" })?;
+        if let Some(case) = &self.case {
+            write!(f, ": case {case}")?;
+        }
+        if let Some(file) = &self.file {
+            write!(f, ": {}", file.display())?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+/// Checks declarations and every case of a data set, and returns everything that was found, in the order of the cases.
+///
+/// Per case: all files are there and can be read, the channels fit together and their number is right, image and
+/// segmentation have the same shape and spacing (origin and direction: a warning), neither contains NaN, and the
+/// segmentation holds no value that `dataset.json` does not name.
+pub fn verify(
+    dataset: &Dataset,
+    reader: &dyn CaseReader,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Vec<Finding> {
+    let mut findings = declarations(dataset);
+    let expected = expected_labels(dataset);
+    let (done, total) = (AtomicUsize::new(0), dataset.cases.len());
+    let per_case = Mutex::new(BTreeMap::new());
+    dataset.cases.par_iter().enumerate().for_each(|(index, case)| {
+        let check = Check { dataset, reader, expected: &expected, case, findings: Vec::new() };
+        let found = check.run();
+        if let Ok(mut map) = per_case.lock() {
+            map.insert(index, found);
+        }
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        progress(Progress { done, total, item: &case.id });
+    });
+    findings.extend(per_case.into_inner().unwrap_or_default().into_values().flatten());
+    findings
+}
+
+/// What `dataset.json` says, against itself and the list of cases.
+fn declarations(dataset: &Dataset) -> Vec<Finding> {
+    let file = dataset.folder.join("dataset.json");
+    let mut findings = Vec::new();
+    let mut error = |message: String| {
+        let file = Some(file.clone());
+        findings.push(Finding { case: None, file, message, severity: Severity::Error });
+    };
+    let (found, expected) = (dataset.cases.len(), dataset.json.num_training);
+    if found != expected {
+        error(format!("numTraining is {expected}, found {found} cases"));
+    }
+    match dataset.json.label_rules() {
+        Err(problem) => error(problem.to_string()),
+        Ok(rules) => {
+            let mut labels = rules.all_labels().to_vec();
+            labels.extend(rules.ignore_label());
+            if labels.windows(2).any(|pair| pair[1] - pair[0] != 1) {
+                error(format!("labels must be consecutive, found {labels:?}"));
+            }
+        }
+    }
+    findings
+}
+
+fn expected_labels(dataset: &Dataset) -> Vec<f32> {
+    let values = dataset.json.labels.values().flat_map(|value| value.labels().iter());
+    values.map(|&label| label as f32).collect()
+}
+
+/// The check of one case.
+struct Check<'a> {
+    dataset: &'a Dataset,
+    reader: &'a dyn CaseReader,
+    expected: &'a [f32],
+    case: &'a Case,
+    findings: Vec<Finding>,
+}
+
+impl Check<'_> {
+    fn run(mut self) -> Vec<Finding> {
+        let case = self.case;
+        let channels = self.dataset.json.channel_names.len();
+        if case.images.len() != channels && case.images.len() != 1 {
+            let names: Vec<_> = case.images.iter().filter_map(|p| p.file_name()).collect();
+            self.error(None, format!("{} image files, expected one for each of {channels} channels: {names:?}", names.len()));
+        }
+        let mut missing = false;
+        for path in case.images.iter().chain([&case.label]) {
+            if !path.is_file() {
+                self.error(Some(path), "the file does not exist".to_owned());
+                missing = true;
+            }
+        }
+        if missing || case.images.is_empty() {
+            return self.findings;
+        }
+        let image = self.reader.read_images(&case.images);
+        let labels = self.reader.read_segmentation(&case.label);
+        let image = self.keep(image);
+        let labels = self.keep(labels);
+        if let Some(image) = &image {
+            self.image(image, channels);
+        }
+        if let Some(labels) = &labels {
+            self.labels(labels);
+        }
+        if let (Some(image), Some(labels)) = (image, labels) {
+            self.pair(&image, &labels);
+        }
+        self.findings
+    }
+
+    fn error(&mut self, file: Option<&Path>, message: String) {
+        self.push(file, message, Severity::Error);
+    }
+
+    fn push(&mut self, file: Option<&Path>, message: String, severity: Severity) {
+        let case = Some(self.case.id.clone());
+        self.findings.push(Finding { case, file: file.map(Path::to_owned), message, severity });
+    }
+
+    fn keep(&mut self, read: Result<Image, nnunet_image::ImageError>) -> Option<Image> {
+        read.map_err(|problem| self.error(None, problem.to_string())).ok()
+    }
+
+    fn image(&mut self, image: &Image, channels: usize) {
+        let found = image.data.dim().0;
+        // A missing file has been reported above; one file may hold all channels.
+        if found != channels && (self.case.images.len() == channels || self.case.images.len() == 1) {
+            let file = (self.case.images.len() == 1).then(|| self.case.images[0].clone());
+            self.error(file.as_deref(), format!("{found} channels, dataset.json names {channels}"));
+        }
+        for (channel, data) in image.data.outer_iter().enumerate() {
+            if data.iter().any(|v| v.is_nan()) {
+                let file = self.case.images.get(channel).unwrap_or(&self.case.images[0]).clone();
+                self.error(Some(&file), "the image contains NaN".to_owned());
+            }
+        }
+    }
+
+    fn labels(&mut self, labels: &Image) {
+        let file = self.case.label.clone();
+        if labels.data.iter().any(|v| v.is_nan()) {
+            self.error(Some(&file), "the segmentation contains NaN".to_owned());
+        }
+        let mut unknown = BTreeMap::<String, usize>::new();
+        for value in labels.data.iter().filter(|v| !v.is_nan() && !self.expected.contains(v)) {
+            *unknown.entry(value.to_string()).or_default() += 1;
+        }
+        if !unknown.is_empty() {
+            let list: Vec<String> = unknown.iter().map(|(v, n)| format!("{v} ({n} voxels)")).collect();
+            let named: Vec<String> = self.expected.iter().map(f32::to_string).collect();
+            let text = format!("values that dataset.json does not name: {}; it names {}", list.join(", "), named.join(", "));
+            self.error(Some(&file), text);
+        }
+    }
+
+    fn pair(&mut self, image: &Image, labels: &Image) {
+        let file = self.case.label.clone();
+        let (a, b) = (&image.data.shape()[1..], &labels.data.shape()[1..]);
+        if a != b {
+            self.error(Some(&file), format!("shape {b:?} (z, y, x), the image has {a:?}"));
+        }
+        let (image, labels) = (&image.geometry, &labels.geometry);
+        if !labels.same_spacing(image) {
+            let text = format!("spacing {:?} mm (z, y, x), the image has {:?}", labels.spacing, image.spacing);
+            self.error(Some(&file), text);
+        }
+        if !labels.same_frame(image) {
+            let text = format!(
+                "origin {:?} and direction {:?}, the image has {:?} and {:?}",
+                labels.origin, labels.direction, image.origin, image.direction
+            );
+            self.push(Some(&file), text, Severity::Warning);
+        }
+    }
+}
