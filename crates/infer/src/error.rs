@@ -1,0 +1,132 @@
+use std::path::PathBuf;
+
+/// Why a prediction or an evaluation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InferError {
+    /// A model folder lacks something.
+    #[error("{}: no {missing}; found {found}", folder.display())]
+    ModelFolder {
+        /// The folder that was searched.
+        folder: PathBuf,
+        /// What should be there.
+        missing: String,
+        /// What is there.
+        found: String,
+    },
+    /// A model that this crate cannot run, or parts that do not fit together.
+    #[error("the model cannot be used: {0}")]
+    Model(String),
+    /// An option outside of its range.
+    #[error("{option} is {found}, expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        found: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// An image with the wrong number of channels.
+    #[error("the image has {found} channels, the model was trained with {expected} ({names})")]
+    Channels {
+        /// Channels of the image.
+        found: usize,
+        /// Channels of the model.
+        expected: usize,
+        /// The model's channels by name.
+        names: String,
+    },
+    /// An array does not have the shape that goes with it.
+    #[error("{what} has the shape {found:?}, expected {expected:?}")]
+    Shape {
+        /// The array.
+        what: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// An image that is smaller than the patch where it must not be.
+    #[error("along axis {axis} the image has {image} voxels and the patch {patch}: a patch has at least one voxel and at most those of the image")]
+    PatchSize {
+        /// The axis: z, y or x.
+        axis: &'static str,
+        /// Size of the patch along it.
+        patch: usize,
+        /// Size of the image along it.
+        image: usize,
+    },
+    /// Nothing to slide over, or nothing to slide.
+    #[error("an image of shape {shape:?} or a patch of shape {patch:?} has no voxels or channels")]
+    EmptyImage {
+        /// Spatial shape of the image.
+        shape: [usize; 3],
+        /// Patch size.
+        patch: [usize; 3],
+    },
+    /// A predictor without networks.
+    #[error("there is no network to predict with")]
+    NoNetwork,
+    /// The network answered with the wrong number of logits.
+    #[error("the network gave {found} logits for a tile, expected {expected}")]
+    NetworkOutput {
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// A logit that is infinite or not a number.
+    #[error("the logits at voxel (z, y, x) = {voxel:?} of the preprocessed image are not finite")]
+    NotFinite {
+        /// The first such voxel.
+        voxel: [usize; 3],
+    },
+    /// More memory is needed than there is.
+    #[error("not enough memory for {what}: {:.1} GB", *bytes as f64 / 1e9)]
+    Memory {
+        /// What needs it.
+        what: &'static str,
+        /// How much it needs.
+        bytes: usize,
+    },
+    /// A folder or file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A prediction without a reference, or a reference without a prediction.
+    #[error("{} has no counterpart {}", file.display(), missing.display())]
+    Counterpart {
+        /// The file that is there.
+        file: PathBuf,
+        /// The file that is not.
+        missing: PathBuf,
+    },
+    /// Nothing to evaluate.
+    #[error("{}: no prediction named *{ending}", folder.display())]
+    NoPredictions {
+        /// The folder of predictions.
+        folder: PathBuf,
+        /// The file ending.
+        ending: String,
+    },
+    /// A prediction and its reference differ in shape.
+    #[error("{} has the shape {prediction_shape:?}, its reference {} has {reference_shape:?}", prediction.display(), reference.display())]
+    ShapesDiffer {
+        /// The prediction.
+        prediction: PathBuf,
+        /// Its shape (z, y, x).
+        prediction_shape: [usize; 3],
+        /// The reference.
+        reference: PathBuf,
+        /// Its shape (z, y, x).
+        reference_shape: [usize; 3],
+    },
+    /// An image could not be read, written or resampled.
+    #[error(transparent)]
+    Image(#[from] nnunet_image::ImageError),
+}
