@@ -1,0 +1,249 @@
+//! The network as plain data: as `plans.json` has it, and resolved to what a builder needs.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::PlanError;
+
+/// The network of a configuration: a class and its constructor arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Architecture {
+    /// Dotted path of the class; the last part counts.
+    pub network_class_name: String,
+    /// Constructor arguments.
+    pub arch_kwargs: Map<String, Value>,
+    /// Names of the arguments that are classes themselves.
+    #[serde(rename = "_kw_requires_import", default)]
+    pub kw_requires_import: Vec<String>,
+}
+
+/// The networks that nnU-Net plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NetworkKind {
+    /// Two plain convolutions per stage (Ronneberger et al. 2015, Çiçek et al. 2016, as nnU-Net configures them).
+    PlainConvUNet,
+    /// Residual blocks in the encoder (Isensee et al., *nnU-Net Revisited*, 2024).
+    ResidualEncoderUNet,
+}
+
+/// Instance normalisation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormSpec {
+    /// Added to the variance.
+    pub eps: f64,
+    /// Whether there are scale and shift per channel.
+    pub affine: bool,
+}
+
+/// A U-Net, ready to be built. All sizes are (z, y, x); 2-D networks have 1 along z.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkSpec {
+    /// Which network.
+    pub kind: NetworkKind,
+    /// Spatial axes of the weights, 2 or 3.
+    pub dims: usize,
+    /// Channels of each resolution stage, highest resolution first.
+    pub features: Vec<usize>,
+    /// Kernel of each stage.
+    pub kernel_sizes: Vec<[usize; 3]>,
+    /// Stride of the first convolution of each stage.
+    pub strides: Vec<[usize; 3]>,
+    /// Convolutions (plain) or blocks (residual) of each encoder stage.
+    pub encoder_convs: Vec<usize>,
+    /// Convolutions of each decoder stage, lowest resolution first; one fewer than stages.
+    pub decoder_convs: Vec<usize>,
+    /// Whether convolutions have a bias.
+    pub conv_bias: bool,
+    /// Instance normalisation after each convolution.
+    pub norm: Option<NormSpec>,
+    /// Probability that a channel is dropped in training.
+    pub dropout: Option<f64>,
+    /// Slope of the leaky ReLU for negative values.
+    pub negative_slope: Option<f64>,
+}
+
+impl Architecture {
+    /// Resolves class names and arguments.
+    ///
+    /// # Errors
+    /// A class or argument that is not supported or contradicts another; the error names it.
+    pub fn resolve(&self) -> Result<NetworkSpec, PlanError> {
+        let class = self.network_class_name.rsplit('.').next().unwrap_or_default();
+        let (kind, encoder_key) = match class {
+            "PlainConvUNet" => (NetworkKind::PlainConvUNet, "n_conv_per_stage"),
+            "ResidualEncoderUNet" => (NetworkKind::ResidualEncoderUNet, "n_blocks_per_stage"),
+            other => {
+                let reason = format!("{other:?} is not supported; PlainConvUNet and ResidualEncoderUNet are");
+                return Err(PlanError::key("architecture.network_class_name", reason));
+            }
+        };
+        let dims = match self.text("conv_op")?.rsplit('.').next() {
+            Some("Conv2d") => 2,
+            Some("Conv3d") => 3,
+            other => return Err(self.wrong("conv_op", format!("{other:?}, expected Conv2d or Conv3d"))),
+        };
+        let stages: usize = self.value("n_stages")?;
+        let spec = NetworkSpec {
+            kind,
+            dims,
+            features: self.per_stage("features_per_stage", stages)?,
+            kernel_sizes: self.sizes("kernel_sizes", stages, dims)?,
+            strides: self.sizes("strides", stages, dims)?,
+            encoder_convs: self.per_stage(encoder_key, stages)?,
+            decoder_convs: self.per_stage("n_conv_per_stage_decoder", stages.saturating_sub(1))?,
+            conv_bias: self.optional("conv_bias")?.unwrap_or(false),
+            norm: self.norm()?,
+            dropout: self.dropout()?,
+            negative_slope: self.nonlinearity()?,
+        };
+        if stages < 2 {
+            return Err(self.wrong("n_stages", format!("{stages}, a U-Net has at least 2")));
+        }
+        let sizes = spec.kernel_sizes.iter().chain(&spec.strides).flatten();
+        let counts = spec.features.iter().chain(&spec.encoder_convs).chain(&spec.decoder_convs);
+        if sizes.chain(counts).any(|&n| n == 0) {
+            return Err(self.wrong("features, kernels, strides or blocks", "0 is not possible"));
+        }
+        Ok(spec)
+    }
+
+    fn wrong(&self, key: &str, reason: impl Into<String>) -> PlanError {
+        PlanError::key(format!("architecture.arch_kwargs.{key}"), reason)
+    }
+
+    fn value<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, PlanError> {
+        let value = self.arch_kwargs.get(key).ok_or_else(|| self.wrong(key, "missing"))?;
+        serde_json::from_value(value.clone()).map_err(|e| self.wrong(key, e.to_string()))
+    }
+
+    fn optional<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, PlanError> {
+        match self.arch_kwargs.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => self.value(key).map(Some),
+        }
+    }
+
+    fn text(&self, key: &str) -> Result<String, PlanError> {
+        self.value(key)
+    }
+
+    /// One number for all stages, or one per stage.
+    fn per_stage(&self, key: &str, stages: usize) -> Result<Vec<usize>, PlanError> {
+        if let Some(Value::Number(_)) = self.arch_kwargs.get(key) {
+            return Ok(vec![self.value(key)?; stages]);
+        }
+        let list: Vec<usize> = self.value(key)?;
+        if list.len() != stages {
+            return Err(self.wrong(key, format!("{} entries, expected {stages}", list.len())));
+        }
+        Ok(list)
+    }
+
+    fn sizes(&self, key: &str, stages: usize, dims: usize) -> Result<Vec<[usize; 3]>, PlanError> {
+        let entries: Vec<Value> = match self.value(key)? {
+            Value::Array(list) => list,
+            one => vec![one; stages],
+        };
+        if entries.len() != stages {
+            return Err(self.wrong(key, format!("{} entries, expected {stages}", entries.len())));
+        }
+        entries
+            .into_iter()
+            .map(|entry| {
+                let list: Vec<usize> = match entry {
+                    Value::Number(n) => vec![n.as_u64().unwrap_or(0) as usize; dims],
+                    other => serde_json::from_value(other).map_err(|e| self.wrong(key, e.to_string()))?,
+                };
+                match (dims, list.as_slice()) {
+                    (2, &[y, x]) => Ok([1, y, x]),
+                    (3, &[z, y, x]) => Ok([z, y, x]),
+                    _ => Err(self.wrong(key, format!("{list:?}, expected {dims} sizes"))),
+                }
+            })
+            .collect()
+    }
+
+    fn norm(&self) -> Result<Option<NormSpec>, PlanError> {
+        let Some(class) = self.optional::<String>("norm_op")? else { return Ok(None) };
+        if !matches!(class.rsplit('.').next(), Some("InstanceNorm2d" | "InstanceNorm3d")) {
+            return Err(self.wrong("norm_op", format!("{class:?} is not supported; InstanceNorm is")));
+        }
+        let kwargs: Map<String, Value> = self.optional("norm_op_kwargs")?.unwrap_or_default();
+        let eps = kwargs.get("eps").and_then(Value::as_f64).unwrap_or(1e-5);
+        let affine = kwargs.get("affine").and_then(Value::as_bool).unwrap_or(false);
+        Ok(Some(NormSpec { eps, affine }))
+    }
+
+    fn dropout(&self) -> Result<Option<f64>, PlanError> {
+        let Some(class) = self.optional::<String>("dropout_op")? else { return Ok(None) };
+        if !matches!(class.rsplit('.').next(), Some("Dropout2d" | "Dropout3d" | "Dropout")) {
+            return Err(self.wrong("dropout_op", format!("{class:?} is not supported")));
+        }
+        let kwargs: Map<String, Value> = self.optional("dropout_op_kwargs")?.unwrap_or_default();
+        Ok(Some(kwargs.get("p").and_then(Value::as_f64).unwrap_or(0.5)))
+    }
+
+    fn nonlinearity(&self) -> Result<Option<f64>, PlanError> {
+        let Some(class) = self.optional::<String>("nonlin")? else { return Ok(None) };
+        let kwargs: Map<String, Value> = self.optional("nonlin_kwargs")?.unwrap_or_default();
+        match class.rsplit('.').next() {
+            Some("LeakyReLU") => Ok(Some(kwargs.get("negative_slope").and_then(Value::as_f64).unwrap_or(0.01))),
+            Some("ReLU") => Ok(Some(0.0)),
+            _ => Err(self.wrong("nonlin", format!("{class:?} is not supported; LeakyReLU and ReLU are"))),
+        }
+    }
+}
+
+impl NetworkSpec {
+    /// Number of resolution stages.
+    pub fn num_stages(&self) -> usize {
+        self.features.len()
+    }
+
+    /// Size of each deep-supervision output relative to the patch, highest resolution first: one for every stage but the
+    /// bottleneck.
+    pub fn deep_supervision_scales(&self) -> Vec<[f64; 3]> {
+        let mut scale = [1.0; 3];
+        let stages = self.strides.iter().take(self.num_stages() - 1);
+        stages
+            .map(|stride| {
+                for axis in 0..3 {
+                    scale[axis] /= stride[axis] as f64;
+                }
+                scale
+            })
+            .collect()
+    }
+
+    /// Values in the feature maps of one sample, which stand for the memory that training needs; `outputs` is the number of
+    /// output channels, counted once at full resolution.
+    pub fn feature_map_cost(&self, patch: [usize; 3], outputs: usize) -> u64 {
+        let mut size = patch.map(|n| n as u64);
+        let mut voxels = Vec::new();
+        let mut total = 0;
+        if self.kind == NetworkKind::ResidualEncoderUNet {
+            total += self.features[0] as u64 * size.iter().product::<u64>();
+        }
+        for stage in 0..self.num_stages() {
+            let before = size;
+            for axis in 0..3 {
+                size[axis] /= self.strides[stage][axis] as u64;
+            }
+            let map = self.features[stage] as u64 * size.iter().product::<u64>();
+            voxels.push(size.iter().product::<u64>());
+            total += match self.kind {
+                NetworkKind::PlainConvUNet => self.encoder_convs[stage] as u64 * map,
+                NetworkKind::ResidualEncoderUNet => {
+                    let widens = stage > 0 && self.features[stage] != self.features[stage - 1];
+                    let skip = if widens || size != before { map } else { 0 };
+                    2 * self.encoder_convs[stage] as u64 * map + skip
+                }
+            };
+        }
+        for (below, convs) in self.decoder_convs.iter().enumerate() {
+            let stage = self.num_stages() - 2 - below;
+            total += (*convs as u64 + 1) * self.features[stage] as u64 * voxels[stage];
+        }
+        total + outputs as u64 * voxels[0]
+    }
+}
