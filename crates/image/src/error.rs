@@ -1,6 +1,8 @@
 //! What can be wrong with an image.
 
-use std::path::{Path, PathBuf};
+#[cfg(any(feature = "nifti", feature = "npz"))]
+use std::path::Path;
+use std::path::PathBuf;
 
 /// Why an image could not be read, written or resampled.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +70,12 @@ pub enum ImageError {
     Resample(String),
 }
 
+#[cfg(any(feature = "nifti", feature = "npz"))]
 impl ImageError {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
 
-    #[cfg(any(feature = "nifti", feature = "npz"))]
     pub(crate) fn format(path: &Path, reason: impl Into<String>) -> Self {
         Self::Format { path: path.to_owned(), reason: reason.into() }
     }

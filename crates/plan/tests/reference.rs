@@ -1,0 +1,121 @@
+//! Plans against those that nnU-Net v2.8.1 made of the same fingerprints.
+//!
+//! Integers and text must be equal, floats to 1e-9 relative. The names of data set and reader are not compared: they
+//! come from the folder, which these cases do not have.
+
+use std::path::{Path, PathBuf};
+
+use nnunet_plan::{DatasetJson, Fingerprint, Planner, PlannerOptions, Plans, plan_experiment};
+use serde_json::Value;
+
+/// The first difference of two values, as a path and what was found and expected.
+fn difference(found: &Value, expected: &Value, path: &str) -> Option<String> {
+    match (found, expected) {
+        (Value::Object(a), Value::Object(b)) => {
+            if let Some(key) = b.keys().find(|key| !a.contains_key(*key)).or_else(|| a.keys().find(|key| !b.contains_key(*key))) {
+                return Some(format!("{path}.{key}: only on one side"));
+            }
+            a.iter().find_map(|(key, value)| difference(value, &b[key], &format!("{path}.{key}")))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(i, (a, b))| difference(a, b, &format!("{path}[{i}]")))
+        }
+        (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
+            let (x, y) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            ((x - y).abs() > 1e-9 * y.abs()).then(|| format!("{path}: {x} instead of {y}"))
+        }
+        _ => (found != expected).then(|| format!("{path}: {found} instead of {expected}")),
+    }
+}
+
+fn compare(folder: &Path, file: &str, options: &PlannerOptions) -> Option<String> {
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let dataset = DatasetJson::read(&folder.join("dataset.json")).unwrap();
+    let fingerprint: Fingerprint = serde_json::from_str(&read("dataset_fingerprint.json")).unwrap();
+    let mut expected: Value = serde_json::from_str(&read(file)).unwrap();
+    let plans = plan_experiment(&fingerprint, &dataset, options).unwrap();
+    for name in plans.configurations.keys() {
+        let configuration = plans.configuration(name).unwrap();
+        configuration.architecture.resolve().unwrap();
+        configuration.normalizations().unwrap();
+    }
+    let mut found = serde_json::to_value(&plans).unwrap();
+    for value in [&mut found, &mut expected] {
+        let map = value.as_object_mut().unwrap();
+        map.remove("dataset_name");
+        map.remove("image_reader_writer");
+    }
+    difference(&found, &expected, "").map(|text| format!("{} {file}: {text}", folder.display()))
+}
+
+/// Cases small enough to be committed: isotropic MR, anisotropic, with a cascade.
+#[test]
+fn committed_cases_are_planned_as_the_reference_does() {
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut compared = 0;
+    for entry in std::fs::read_dir(golden).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.is_dir() {
+            let problem = compare(&folder, "nnUNetPlans.json", &PlannerOptions::default());
+            assert_eq!(problem, None);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 3, "only {compared} cases");
+}
+
+#[test]
+fn all_reference_plans_are_reproduced() {
+    let Some(data) = std::env::var_os("NNUNET_TEST_DATA") else {
+        println!("skipped: NNUNET_TEST_DATA is not set");
+        return;
+    };
+    let planners = [Planner::Default, Planner::ResEncM, Planner::ResEncL, Planner::ResEncXl];
+    let mut problems = Vec::new();
+    let mut compared = 0;
+    for entry in std::fs::read_dir(Path::new(&data).join("golden/plans")).unwrap() {
+        let folder = entry.unwrap().path();
+        for planner in planners {
+            let file = format!("{}.json", planner.plans_name());
+            problems.extend(compare(&folder, &file, &PlannerOptions { planner, ..Default::default() }));
+            compared += 1;
+        }
+        let custom = folder.join("customPlans.options.json");
+        if let Ok(text) = std::fs::read_to_string(custom) {
+            let given: Value = serde_json::from_str(&text).unwrap();
+            problems.extend(compare(&folder, "customPlans.json", &custom_options(&given)));
+            compared += 1;
+        }
+    }
+    assert!(compared > 200, "only {compared} plans");
+    assert!(problems.is_empty(), "{} of {compared} differ:\n{}", problems.len(), problems.join("\n"));
+}
+
+fn custom_options(given: &Value) -> PlannerOptions {
+    let spacing = given.get("overwrite_target_spacing").and_then(Value::as_array);
+    PlannerOptions {
+        planner: given["planner"].as_str().map_or(Planner::Default, |name| name.parse().unwrap()),
+        vram_gb: given.get("gpu_memory_target_in_gb").and_then(Value::as_f64),
+        target_spacing: spacing.map(|s| [0, 1, 2].map(|i| s[i].as_f64().unwrap())),
+        plans_name: given["plans_name"].as_str().map(str::to_owned),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn inheritance_is_resolved_and_circles_are_refused() {
+    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let plans = std::fs::read_dir(golden).unwrap().find_map(|entry| {
+        let plans = Plans::read(&entry.unwrap().path().join("nnUNetPlans.json")).ok()?;
+        plans.configurations.contains_key("3d_cascade_fullres").then_some(plans)
+    });
+    let mut plans = plans.expect("a committed case with a cascade");
+    let cascade = plans.configuration("3d_cascade_fullres").unwrap();
+    assert_eq!(cascade.previous_stage.as_deref(), Some("3d_lowres"));
+    assert_eq!(cascade.patch_size, plans.configuration("3d_fullres").unwrap().patch_size);
+    let circle = serde_json::json!({"inherits_from": "3d_cascade_fullres"});
+    plans.configurations.get_mut("3d_fullres").unwrap().extend(circle.as_object().unwrap().clone());
+    assert!(plans.configuration("3d_fullres").unwrap_err().to_string().contains("inherits from itself"));
+    let unknown = plans.configuration("4d").unwrap_err().to_string();
+    assert!(unknown.contains("4d") && unknown.contains("3d_lowres"), "{unknown}");
+}
