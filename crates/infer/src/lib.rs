@@ -2,6 +2,7 @@
 
 mod error;
 mod evaluate;
+mod export;
 mod logits;
 mod options;
 mod window;

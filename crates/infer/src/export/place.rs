@@ -1,0 +1,199 @@
+use ndarray::{Array3, Array4, ArrayViewMut2, ArrayViewMut3, Axis, s};
+use nnunet_image::BoundingBox;
+use rayon::prelude::*;
+
+use super::decision::Decision;
+use super::rows::Rows;
+use super::taps::Taps;
+use crate::InferError;
+use crate::logits::Logits;
+
+/// Where the resampled logits belong in the image as it was read.
+#[derive(Debug, Clone)]
+pub(crate) struct Placement {
+    /// Shape of the transposed image before cropping.
+    pub(crate) shape: [usize; 3],
+    /// What cropping kept of it.
+    pub(crate) bbox: BoundingBox,
+    /// Axis `i` of the transposed image is axis `transpose[i]` of the image as read.
+    pub(crate) transpose: [usize; 3],
+}
+
+impl Placement {
+    /// # Errors
+    /// A box outside of the image, or axes that are no permutation.
+    fn check(&self) -> Result<(), InferError> {
+        let mut axes = self.transpose;
+        axes.sort_unstable();
+        if axes != [0, 1, 2] {
+            let text = format!("transpose_forward is {:?}, expected an order of 0, 1, 2", self.transpose);
+            return Err(InferError::Model(text));
+        }
+        let BoundingBox { start, end } = self.bbox;
+        if (0..3).any(|axis| start[axis] > end[axis] || end[axis] > self.shape[axis]) {
+            return Err(InferError::Shape {
+                what: "the box that cropping kept",
+                found: end.to_vec(),
+                expected: self.shape.to_vec(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Shape of the image as read.
+    fn original_shape(&self) -> [usize; 3] {
+        let mut shape = [0; 3];
+        (0..3).for_each(|axis| shape[self.transpose[axis]] = self.shape[axis]);
+        shape
+    }
+}
+
+/// Labels `(z, y, x)` and, if wanted, probabilities `(channel, z, y, x)` in the shape of the image as read.
+pub(crate) type Placed = (Array3<i16>, Option<Array4<f32>>);
+
+/// Resamples, decides and puts in place, plane by plane: beside logits and results only a few rows are held.
+///
+/// Outside of what cropping kept, labels are 0; the background's probability is 1 there, a region's 0.
+pub(crate) fn place(
+    logits: &Logits,
+    taps: &[Taps; 3],
+    placement: &Placement,
+    decision: Decision<'_>,
+    with_probabilities: bool,
+) -> Result<Placed, InferError> {
+    placement.check()?;
+    let cropped = taps.each_ref().map(|taps| taps.lower.len());
+    if cropped != placement.bbox.shape() {
+        return Err(InferError::Shape {
+            what: "the box that cropping kept",
+            found: placement.bbox.shape().to_vec(),
+            expected: cropped.to_vec(),
+        });
+    }
+    let shape = placement.original_shape();
+    let mut labels = Array3::<i16>::zeros(shape);
+    let mut probabilities = with_probabilities.then(|| background(logits.channels, shape, decision));
+    let [a, b, c] = placement.transpose;
+    let BoundingBox { start, end } = placement.bbox;
+    let inside = s![start[0]..end[0], start[1]..end[1], start[2]..end[2]];
+    let mut label_view = labels.view_mut().permuted_axes([a, b, c]);
+    let mut label_view = label_view.slice_mut(inside);
+    let label_planes: Vec<_> = label_view.axis_iter_mut(Axis(0)).collect();
+    match &mut probabilities {
+        None => label_planes.into_par_iter().enumerate().for_each_init(
+            || Rows::new(logits, taps),
+            |rows, (z, plane)| label_plane(rows, z, plane, logits.channels, decision),
+        ),
+        Some(probabilities) => {
+            let mut view = probabilities.view_mut().permuted_axes([0, a + 1, b + 1, c + 1]);
+            let inside = s![.., start[0]..end[0], start[1]..end[1], start[2]..end[2]];
+            let mut view = view.slice_mut(inside);
+            let planes: Vec<_> = view.axis_iter_mut(Axis(1)).zip(label_planes).collect();
+            planes.into_par_iter().enumerate().for_each_init(
+                || Rows::new(logits, taps),
+                |rows, (z, planes)| probability_plane(rows, z, planes, logits.channels, decision),
+            );
+        }
+    }
+    Ok((labels, probabilities))
+}
+
+/// The probabilities where the image was cropped away.
+fn background(channels: usize, [z, y, x]: [usize; 3], decision: Decision<'_>) -> Array4<f32> {
+    let mut array = Array4::zeros((channels, z, y, x));
+    if decision == Decision::Labels {
+        array.index_axis_mut(Axis(0), 0).fill(1.0);
+    }
+    array
+}
+
+fn label_plane(rows: &mut Rows<'_>, z: usize, mut plane: ArrayViewMut2<'_, i16>, channels: usize, decision: Decision<'_>) {
+    for (y, mut line) in plane.outer_iter_mut().enumerate() {
+        let voxels = rows.at(z, y).chunks_exact(channels);
+        line.iter_mut().zip(voxels).for_each(|(label, logits)| *label = decision.label(logits));
+    }
+}
+
+fn probability_plane(
+    rows: &mut Rows<'_>,
+    z: usize,
+    (mut plane, mut labels): (ArrayViewMut3<'_, f32>, ArrayViewMut2<'_, i16>),
+    channels: usize,
+    decision: Decision<'_>,
+) {
+    let mut probabilities = vec![0.0; channels];
+    for (y, mut line) in labels.outer_iter_mut().enumerate() {
+        let voxels = rows.at(z, y).chunks_exact(channels);
+        for (x, (label, logits)) in line.iter_mut().zip(voxels).enumerate() {
+            decision.probabilities(logits, &mut probabilities);
+            *label = decision.label_of_probabilities(&probabilities);
+            for (channel, value) in probabilities.iter().enumerate() {
+                plane[[channel, y, x]] = *value;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nnunet_image::ResampleOptions;
+
+    use super::super::taps::axis_taps;
+    use super::*;
+
+    /// Logits that say label `x + 1`, cut out at (1, 0, 2) of a transposed image.
+    fn example(transpose: [usize; 3]) -> (Logits, [Taps; 3], Placement) {
+        let array = Array4::from_shape_fn((4, 2, 2, 3), |(c, _, _, x)| if c == x + 1 { 2.0 } else { -1.0 });
+        let taps = axis_taps([2, 2, 3], [2, 2, 3], [1.0; 3], [1.0; 3], &ResampleOptions::probabilities()).unwrap();
+        let bbox = BoundingBox { start: [1, 0, 2], end: [3, 2, 5] };
+        (Logits::from_array(array.view()), taps, Placement { shape: [4, 3, 6], bbox, transpose })
+    }
+
+    #[test]
+    fn labels_and_probabilities_land_where_they_were_cut_out() {
+        for transpose in [[0, 1, 2], [2, 0, 1], [1, 0, 2], [1, 2, 0]] {
+            let (logits, taps, placement) = example(transpose);
+            let (labels, probabilities) = place(&logits, &taps, &placement, Decision::Labels, true).unwrap();
+            let (plain, none) = place(&logits, &taps, &placement, Decision::Labels, false).unwrap();
+            assert_eq!((&plain, none), (&labels, None));
+            let probabilities = probabilities.unwrap();
+            let transposed = labels.view().permuted_axes(transpose);
+            assert_eq!(transposed.dim(), (4, 3, 6));
+            let seen = probabilities.view().permuted_axes([0, transpose[0] + 1, transpose[1] + 1, transpose[2] + 1]);
+            for ((z, y, x), &label) in transposed.indexed_iter() {
+                let inside = (1..3).contains(&z) && y < 2 && (2..5).contains(&x);
+                assert_eq!(label, if inside { x as i16 - 1 } else { 0 });
+                let background = if inside { (-3.0_f32).exp() / (1.0 + 3.0 * (-3.0_f32).exp()) } else { 1.0 };
+                assert!((seen[[0, z, y, x]] - background).abs() < 1e-6);
+                let sum: f32 = (0..4).map(|c| seen[[c, z, y, x]]).sum();
+                assert!((sum - 1.0).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn regions_have_no_background() {
+        let (logits, taps, placement) = example([0, 1, 2]);
+        let decision = Decision::Regions(&[1, 7, 8, 9]);
+        let (labels, probabilities) = place(&logits, &taps, &placement, decision, true).unwrap();
+        assert_eq!(labels[[1, 0, 2]], 7);
+        assert_eq!(labels[[0, 0, 2]], 0);
+        let probabilities = probabilities.unwrap();
+        assert_eq!(probabilities[[0, 0, 0, 0]], 0.0);
+        assert!((probabilities[[0, 1, 0, 2]] - 1.0 / (1.0 + 1.0_f32.exp())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn boxes_that_do_not_fit_are_refused() {
+        let (logits, taps, placement) = example([0, 1, 2]);
+        let refused = |placement: Placement| place(&logits, &taps, &placement, Decision::Labels, false).unwrap_err();
+        let outside = BoundingBox { start: [3, 0, 2], end: [5, 2, 5] };
+        let error = refused(Placement { bbox: outside, ..placement.clone() }).to_string();
+        assert!(error.contains("[5, 2, 5]") && error.contains("[4, 3, 6]"), "{error}");
+        let small = BoundingBox { start: [1, 0, 2], end: [2, 2, 5] };
+        let error = refused(Placement { bbox: small, ..placement.clone() }).to_string();
+        assert!(error.contains("[1, 2, 3]") && error.contains("[2, 2, 3]"), "{error}");
+        let error = refused(Placement { transpose: [0, 0, 1], ..placement }).to_string();
+        assert!(error.contains("[0, 0, 1]"), "{error}");
+    }
+}
