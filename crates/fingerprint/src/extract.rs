@@ -7,9 +7,7 @@ use nnunet_image::{CaseReader, Progress, crop_to_nonzero};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::numpy::{
-    mean_f32, mean_f64, median_f64, percentile_f32, percentile_f64, std_f32, std_f64,
-};
+use crate::numpy::{mean_f32, mean_widened, median_f64, percentiles_f32, std_f32, std_widened};
 use crate::rng::Mt19937;
 use crate::{Case, Dataset, DatasetError};
 
@@ -75,7 +73,7 @@ pub fn extract_fingerprint(
         return Err(DatasetError::Empty(format!("{}: there are no training cases", dataset.folder.display())));
     }
     let (done, samples) = (AtomicUsize::new(0), SAMPLES / total);
-    let contributions: Vec<Contribution> = dataset
+    let mut contributions: Vec<Contribution> = dataset
         .cases
         .par_iter()
         .map(|case| {
@@ -93,13 +91,14 @@ pub fn extract_fingerprint(
             return Err(DatasetError::Case { case: case.id.clone(), reason });
         }
     }
-    let properties = (0..channels).map(|channel| {
-        let name = channel.to_string();
-        Ok((name, intensity_properties(&contributions, channel)?))
-    });
+    let mut properties = IndexMap::new();
+    for channel in 0..channels {
+        let samples = contributions.iter_mut().map(|case| std::mem::take(&mut case.samples[channel]));
+        properties.insert(channel.to_string(), intensity_properties(samples)?);
+    }
     let relative: Vec<f64> = contributions.iter().map(|c| c.relative_size).collect();
     Ok(Fingerprint {
-        foreground_intensity_properties_per_channel: properties.collect::<Result<_, DatasetError>>()?,
+        foreground_intensity_properties_per_channel: properties,
         median_relative_size_after_cropping: median_f64(&relative).unwrap_or(f64::NAN),
         shapes_after_crop: contributions.iter().map(|c| c.shape).collect(),
         spacings: contributions.iter().map(|c| c.spacing).collect(),
@@ -145,32 +144,23 @@ fn contribute(case: &Case, reader: &dyn CaseReader, samples: usize) -> Result<Co
     Ok(Contribution { shape, spacing: image.geometry.spacing, relative_size, samples })
 }
 
-fn intensity_properties(cases: &[Contribution], channel: usize) -> Result<IntensityProperties, DatasetError> {
-    let values: Vec<f32> = cases.iter().flat_map(|c| c.samples[channel].iter().copied()).collect();
-    if values.is_empty() {
-        let text = "no case has foreground: nothing can be learnt or planned from these segmentations";
-        return Err(DatasetError::Empty(text.to_owned()));
+/// Statistics over the samples of one channel, case by case. The samples of each case are freed as they are taken over.
+fn intensity_properties(cases: impl Iterator<Item = Vec<f32>>) -> Result<IntensityProperties, DatasetError> {
+    let (mut values, mut widened) = (Vec::new(), false);
+    for mut samples in cases {
+        // With an empty case among them, the reference computes in 64 bits.
+        widened |= samples.is_empty();
+        values.append(&mut samples);
     }
-    // With an empty case among them, the reference computes in 64 bits.
-    let wide = cases.iter().any(|c| c.samples[channel].is_empty());
-    let (mean, std, percentile): (f64, f64, Box<dyn Fn(f64) -> Option<f64>>) = if wide {
-        let values: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
-        (mean_f64(&values), std_f64(&values), Box::new(move |q| percentile_f64(&values, q)))
+    let (mean, std) = if widened {
+        (mean_widened(&values), std_widened(&values))
     } else {
-        let (mean, std) = (f64::from(mean_f32(&values)), f64::from(std_f32(&values)));
-        let mut sorted = values.clone();
-        sorted.par_sort_unstable_by(f32::total_cmp);
-        (mean, std, Box::new(move |q| percentile_f32(&sorted, q)))
+        (f64::from(mean_f32(&values)), f64::from(std_f32(&values)))
     };
-    let extreme = |f: fn(f32, f32) -> f32| f64::from(values.iter().copied().reduce(f).unwrap_or(f32::NAN));
-    let at = |q: f64| percentile(q).unwrap_or(f64::NAN);
-    Ok(IntensityProperties {
-        max: extreme(f32::max),
-        mean,
-        median: at(50.0),
-        min: extreme(f32::min),
-        percentile_00_5: at(0.5),
-        percentile_99_5: at(99.5),
-        std,
-    })
+    let percentiles = percentiles_f32(&mut values, [0.0, 0.5, 50.0, 99.5, 100.0], widened);
+    let [min, percentile_00_5, median, percentile_99_5, max] = percentiles.ok_or_else(|| {
+        let text = "no case has foreground: nothing can be learnt or planned from these segmentations";
+        DatasetError::Empty(text.to_owned())
+    })?;
+    Ok(IntensityProperties { max, mean, median, min, percentile_00_5, percentile_99_5, std })
 }
