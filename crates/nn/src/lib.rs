@@ -1,7 +1,44 @@
 //! 3-D convolution and the U-Nets of nnU-Net on candle, fast on the CPU.
+//!
+//! - [`UNet`] and [`Parameters`]: `PlainConvUNet` and `ResidualEncoderUNet` from a [`nnunet_plan::NetworkSpec`], with deep
+//!   supervision, under nnU-Net's weight names; [`read_checkpoint`] loads our checkpoints and nnU-Net's.
+//! - [`conv`], [`conv_transpose`], [`instance_norm_leaky_relu`], [`conv_norm_act`], [`up_concat`]: operations with
+//!   gradients for candle tensors. They fill a gap: candle has no 3-D convolution.
+//! - [`kernels`]: the same as functions over slices, without candle.
+//!
+//! Inside networks tensors are channels-last, `(batch, z, y, x, channel)`; 2-D images have one plane along z.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use nnunet_nn::{ConvGeometry, conv};
+//!
+//! # fn main() -> candle_core::Result<()> {
+//! let image = Tensor::ones((1, 4, 4, 4, 1), candle_core::DType::F32, &Device::Cpu)?;
+//! let kernel = Tensor::ones((2, 1, 3, 3, 3), candle_core::DType::F32, &Device::Cpu)?;
+//! let y = conv(&image, &kernel, None, &ConvGeometry::same([3; 3], [2; 3]))?;
+//! assert_eq!(y.dims(), [1, 2, 2, 2, 2]);
+//! assert_eq!(y.flatten_all()?.to_vec1::<f32>()?[0], 8.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The instruction set is chosen at run time ([`isa`]); the environment variable `NNUNET_CPU` (`avx512`, `avx2`,
+//! `portable`) overrides it.
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `cuda` | no | candle with CUDA; the operations here have CPU kernels only so far |
 
+mod device;
+mod error;
 pub mod kernels;
+mod model;
 mod ops;
+pub mod weights;
 
+pub use device::{DeviceSpec, device};
+pub use error::NnError;
 pub use kernels::{ConvGeometry, Isa, isa, set_isa};
+pub use model::{Parameters, UNet};
 pub use ops::{conv, conv_norm_act, conv_transpose, instance_norm_leaky_relu, up_concat};
+pub use weights::{ModelCheckpoint, read_checkpoint};

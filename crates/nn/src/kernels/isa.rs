@@ -14,6 +14,16 @@ pub enum Isa {
     Avx512 = 3,
 }
 
+impl std::fmt::Display for Isa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Portable => "portable kernels",
+            Self::Avx2 => "AVX2",
+            Self::Avx512 => "AVX-512",
+        })
+    }
+}
+
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 /// The instruction set in use: the best that the processor has, unless the environment variable `NNUNET_CPU`

@@ -1,0 +1,56 @@
+//! What can be wrong with networks and checkpoints.
+
+use std::path::{Path, PathBuf};
+
+/// Why a network could not be built, run or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum NnError {
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A checkpoint is not what its name says.
+    #[error("{}: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// A weight is missing, unexpected, or has another shape than the network.
+    #[error("weight {key}: {reason}")]
+    Weight {
+        /// Its name.
+        key: String,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// The network is not supported.
+    #[error("network: {0}")]
+    Unsupported(String),
+    /// The device is not known or not there.
+    #[error("device {device:?}: {reason}")]
+    Device {
+        /// What was asked for.
+        device: String,
+        /// Why it cannot be used.
+        reason: String,
+    },
+}
+
+impl NnError {
+    pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.to_owned(), reason: reason.into() }
+    }
+
+    pub(crate) fn weight(key: &str, reason: impl Into<String>) -> Self {
+        Self::Weight { key: key.to_owned(), reason: reason.into() }
+    }
+}

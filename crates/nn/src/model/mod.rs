@@ -1,0 +1,9 @@
+//! The U-Nets of nnU-Net.
+
+mod build;
+mod layers;
+mod parameters;
+mod unet;
+
+pub use parameters::Parameters;
+pub use unet::UNet;

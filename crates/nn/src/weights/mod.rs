@@ -1,0 +1,42 @@
+//! Checkpoints: ours (`.safetensors`) and nnU-Net's (`.pth`).
+
+mod names;
+mod pth;
+mod safetensors;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+pub(crate) use names::canonical_name;
+pub use safetensors::{read_safetensors, write_safetensors};
+
+use crate::NnError;
+
+/// What prediction needs of a checkpoint.
+#[derive(Debug, Clone)]
+pub struct ModelCheckpoint {
+    /// The network's weights under nnU-Net's names.
+    pub weights: HashMap<String, Tensor>,
+    /// Name of the trainer; empty if the file does not tell.
+    pub trainer_name: String,
+    /// Name of the configuration; empty if the file does not tell.
+    pub configuration: String,
+    /// Axes of the patch along which training mirrored and prediction may; none if it may not.
+    pub mirror_axes: Option<Vec<usize>>,
+}
+
+/// Reads the weights of a checkpoint, `.safetensors` or `.pth`.
+///
+/// Nothing in a `.pth` file is executed.
+///
+/// # Errors
+/// The file cannot be read or is not a checkpoint of a network.
+pub fn read_checkpoint(path: &Path) -> Result<ModelCheckpoint, NnError> {
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("safetensors") => safetensors::read_model(path),
+        Some("pth") => pth::read_model(path),
+        _ => Err(NnError::checkpoint(path, "expected a name that ends in .safetensors or .pth")),
+    }
+}
