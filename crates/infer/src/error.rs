@@ -48,7 +48,9 @@ pub enum InferError {
         expected: Vec<usize>,
     },
     /// An image that is smaller than the patch where it must not be.
-    #[error("along axis {axis} the image has {image} voxels and the patch {patch}: a patch has at least one voxel and at most those of the image")]
+    #[error(
+        "along axis {axis} the image has {image} voxels and the patch {patch}: a patch has at least one voxel and at most those of the image"
+    )]
     PatchSize {
         /// The axis: z, y or x.
         axis: &'static str,
@@ -98,6 +100,14 @@ pub enum InferError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Predictions cannot be written; nothing was predicted.
+    #[error("output folder {}: {reason}", folder.display())]
+    Output {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A prediction without a reference, or a reference without a prediction.
     #[error("{} has no counterpart {}", file.display(), missing.display())]
     Counterpart {
@@ -126,7 +136,30 @@ pub enum InferError {
         /// Its shape (z, y, x).
         reference_shape: [usize; 3],
     },
+    /// A checkpoint that does not fit the plans.
+    #[error("{} does not fit the plans: {source}", path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: nnunet_nn::NnError,
+    },
     /// An image could not be read, written or resampled.
     #[error(transparent)]
     Image(#[from] nnunet_image::ImageError),
+    /// A JSON file could not be read or written.
+    #[error(transparent)]
+    Json(#[from] nnunet_fingerprint::JsonError),
+    /// `dataset.json` cannot be used.
+    #[error(transparent)]
+    Dataset(#[from] nnunet_fingerprint::DatasetError),
+    /// The plans cannot be used.
+    #[error(transparent)]
+    Plan(#[from] nnunet_plan::PlanError),
+    /// A case could not be preprocessed.
+    #[error(transparent)]
+    Preprocess(#[from] nnunet_preprocess::PreprocessError),
+    /// A network or checkpoint could not be used.
+    #[error(transparent)]
+    Network(#[from] nnunet_nn::NnError),
 }

@@ -1,13 +1,45 @@
-//! Sliding-window prediction, export to the original geometry and evaluation of nnU-Net models.
+//! # Prediction and evaluation with nnU-Net models
+//!
+//! A trained network sees patches; images are larger, have another resolution, and come in any orientation. This crate
+//! slides the network over the preprocessed image, averages what the overlapping tiles and their mirrored versions say,
+//! and brings the result back to the grid of the image as it was read. Rules and numbers are those of Isensee et al.,
+//! *nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation*, Nature Methods 18 (2021),
+//! as nnU-Net v2.8.1 carries them out.
+//!
+//! - [`Predictor`] holds one model, of one fold or several, and predicts images, files or preprocessed cases.
+//! - [`tile_positions`], [`gaussian_importance_map`]: where tiles lie, and how their voxels are weighed.
+//! - [`export_logits`]: from the network's grid to labels and probabilities on the image's.
+//! - [`evaluate_folder`]: Dice and the like, as `summary.json` has them ([`Summary`]).
+//!
+//! Beside the image, the logits and the results, memory holds no more than a few tiles and rows. In
+//! [`Accumulator::F16`] mode, sums are rounded like those of the reference, for a comparison voxel by voxel.
+//!
+//! ```
+//! use ndarray::array;
+//! use nnunet_fingerprint::Class;
+//! use nnunet_infer::Confusion;
+//!
+//! let reference = array![[[0, 0, 1, 1]]];
+//! let prediction = array![[[0, 1, 1, 1]]];
+//! let confusion = Confusion::count(reference.view(), prediction.view()).unwrap();
+//! assert_eq!(confusion.metrics(&Class::Label(1), None).dice, 0.8);
+//! ```
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `cuda` | no | candle with CUDA; see `nnunet-nn` |
 
 mod error;
 mod evaluate;
 mod export;
 mod logits;
 mod options;
+mod predictor;
 mod window;
 
 pub use error::InferError;
 pub use evaluate::{CaseSummary, Confusion, MeanMetrics, Metrics, Summary, evaluate_folder};
+pub use export::{Prediction, export_logits};
 pub use options::{Accumulator, PredictorOptions};
+pub use predictor::{Predictor, select_part};
 pub use window::{gaussian_importance_map, tile_positions};

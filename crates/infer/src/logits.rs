@@ -108,7 +108,8 @@ mod tests {
 
     #[test]
     fn arrays_come_back_as_they_went_in() {
-        let array = Array4::from_shape_fn((3, 2, 4, 5), |(c, z, y, x)| (1000 * c + 100 * z + 10 * y + x) as f32);
+        let array =
+            Array4::from_shape_fn((3, 2, 4, 5), |(c, z, y, x)| (1000 * c + 100 * z + 10 * y + x) as f32);
         let logits = Logits::from_array(array.view());
         assert_eq!((logits.shape, logits.channels), ([2, 4, 5], 3));
         assert_eq!(logits.to_array(), array);

@@ -61,7 +61,10 @@ impl Confusion {
     ///
     /// # Errors
     /// Shapes that differ.
-    pub fn count(reference: ArrayView3<'_, i16>, prediction: ArrayView3<'_, i16>) -> Result<Self, InferError> {
+    pub fn count(
+        reference: ArrayView3<'_, i16>,
+        prediction: ArrayView3<'_, i16>,
+    ) -> Result<Self, InferError> {
         if reference.dim() != prediction.dim() {
             return Err(InferError::Shape {
                 what: "the prediction",

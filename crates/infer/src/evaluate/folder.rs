@@ -29,8 +29,9 @@ pub fn evaluate_folder(
         return Err(InferError::NoPredictions { folder, ending });
     }
     let references = files(reference_dir, file_ending)?;
-    let lacking = |name: &String, here: &Path, there: &Path| {
-        InferError::Counterpart { file: here.join(name), missing: there.join(name) }
+    let lacking = |name: &String, here: &Path, there: &Path| InferError::Counterpart {
+        file: here.join(name),
+        missing: there.join(name),
     };
     if let Some(name) = predictions.iter().find(|name| references.binary_search(name).is_err()) {
         return Err(lacking(name, prediction_dir, reference_dir));
@@ -62,10 +63,13 @@ fn evaluate_case(
         });
     }
     let confusion = Confusion::count(reference.view(), prediction.view())?;
-    let mut classes: Vec<_> = rules.foreground_classes().iter().map(|class| (class.to_string(), class)).collect();
+    let mut classes: Vec<_> =
+        rules.foreground_classes().iter().map(|class| (class.to_string(), class)).collect();
     classes.sort_by(|a, b| a.0.cmp(&b.0));
-    let metrics =
-        classes.into_iter().map(|(key, class)| (key, confusion.metrics(class, rules.ignore_label()))).collect();
+    let metrics = classes
+        .into_iter()
+        .map(|(key, class)| (key, confusion.metrics(class, rules.ignore_label())))
+        .collect();
     let text = |path: &Path| path.to_string_lossy().into_owned();
     Ok(CaseSummary { metrics, prediction_file: text(prediction_file), reference_file: text(reference_file) })
 }

@@ -67,7 +67,8 @@ impl Summary {
                 metric_per_case.iter().filter_map(|case| case.metrics.get(key).map(values)).collect();
             MeanMetrics::from_values(std::array::from_fn(|i| nan_mean(cases.iter().map(|case| case[i]))))
         };
-        let mean: IndexMap<String, MeanMetrics> = keys.iter().map(|key| (key.clone(), of_class(key))).collect();
+        let mean: IndexMap<String, MeanMetrics> =
+            keys.iter().map(|key| (key.clone(), of_class(key))).collect();
         let foreground: Vec<[f64; 8]> =
             mean.iter().filter(|(key, _)| *key != "0").map(|(_, mean)| mean.values()).collect();
         let plain = |i: usize| {
@@ -79,7 +80,8 @@ impl Summary {
 }
 
 fn values(m: &Metrics) -> [f64; 8] {
-    let counts = [m.false_negatives, m.false_positives, m.true_negatives, m.true_positives, m.n_pred, m.n_ref];
+    let counts =
+        [m.false_negatives, m.false_positives, m.true_negatives, m.true_positives, m.n_pred, m.n_ref];
     let [fn_, fp, tn, tp, n_pred, n_ref] = counts.map(|count| count as f64);
     [m.dice, fn_, fp, m.iou, tn, tp, n_pred, n_ref]
 }
@@ -87,11 +89,21 @@ fn values(m: &Metrics) -> [f64; 8] {
 impl MeanMetrics {
     fn values(&self) -> [f64; 8] {
         let m = self;
-        [m.dice, m.false_negatives, m.false_positives, m.iou, m.true_negatives, m.true_positives, m.n_pred, m.n_ref]
+        [
+            m.dice,
+            m.false_negatives,
+            m.false_positives,
+            m.iou,
+            m.true_negatives,
+            m.true_positives,
+            m.n_pred,
+            m.n_ref,
+        ]
     }
 
     fn from_values(values: [f64; 8]) -> Self {
-        let [dice, false_negatives, false_positives, iou, true_negatives, true_positives, n_pred, n_ref] = values;
+        let [dice, false_negatives, false_positives, iou, true_negatives, true_positives, n_pred, n_ref] =
+            values;
         Self { dice, false_negatives, false_positives, iou, true_negatives, true_positives, n_pred, n_ref }
     }
 }
@@ -133,7 +145,8 @@ mod tests {
 
     fn case(name: &str, classes: &[Class], reference: Array3<i16>, prediction: Array3<i16>) -> CaseSummary {
         let confusion = Confusion::count(reference.view(), prediction.view()).unwrap();
-        let metrics = classes.iter().map(|class| (class.to_string(), confusion.metrics(class, None))).collect();
+        let metrics =
+            classes.iter().map(|class| (class.to_string(), confusion.metrics(class, None))).collect();
         CaseSummary { metrics, prediction_file: name.to_owned(), reference_file: name.to_owned() }
     }
 
@@ -152,7 +165,8 @@ mod tests {
     #[test]
     fn text_is_that_of_the_reference_and_reads_back() {
         let classes = [Class::Region(vec![1, 2]), Class::Region(vec![3]), Class::Label(10), Class::Label(2)];
-        let summary = Summary::new(&classes, vec![case("a.nii.gz", &classes, array![[[1, 0]]], array![[[1, 2]]])]);
+        let summary =
+            Summary::new(&classes, vec![case("a.nii.gz", &classes, array![[[1, 0]]], array![[[1, 2]]])]);
         let keys: Vec<&String> = summary.mean.keys().collect();
         assert_eq!(keys, ["(1, 2)", "(3,)", "10", "2"]);
         let text = json::to_string(&summary).unwrap();

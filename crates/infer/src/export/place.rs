@@ -107,7 +107,13 @@ fn background(channels: usize, [z, y, x]: [usize; 3], decision: Decision<'_>) ->
     array
 }
 
-fn label_plane(rows: &mut Rows<'_>, z: usize, mut plane: ArrayViewMut2<'_, i16>, channels: usize, decision: Decision<'_>) {
+fn label_plane(
+    rows: &mut Rows<'_>,
+    z: usize,
+    mut plane: ArrayViewMut2<'_, i16>,
+    channels: usize,
+    decision: Decision<'_>,
+) {
     for (y, mut line) in plane.outer_iter_mut().enumerate() {
         let voxels = rows.at(z, y).chunks_exact(channels);
         line.iter_mut().zip(voxels).for_each(|(label, logits)| *label = decision.label(logits));
@@ -144,7 +150,8 @@ mod tests {
     /// Logits that say label `x + 1`, cut out at (1, 0, 2) of a transposed image.
     fn example(transpose: [usize; 3]) -> (Logits, [Taps; 3], Placement) {
         let array = Array4::from_shape_fn((4, 2, 2, 3), |(c, _, _, x)| if c == x + 1 { 2.0 } else { -1.0 });
-        let taps = axis_taps([2, 2, 3], [2, 2, 3], [1.0; 3], [1.0; 3], &ResampleOptions::probabilities()).unwrap();
+        let taps =
+            axis_taps([2, 2, 3], [2, 2, 3], [1.0; 3], [1.0; 3], &ResampleOptions::probabilities()).unwrap();
         let bbox = BoundingBox { start: [1, 0, 2], end: [3, 2, 5] };
         (Logits::from_array(array.view()), taps, Placement { shape: [4, 3, 6], bbox, transpose })
     }
@@ -159,7 +166,8 @@ mod tests {
             let probabilities = probabilities.unwrap();
             let transposed = labels.view().permuted_axes(transpose);
             assert_eq!(transposed.dim(), (4, 3, 6));
-            let seen = probabilities.view().permuted_axes([0, transpose[0] + 1, transpose[1] + 1, transpose[2] + 1]);
+            let seen =
+                probabilities.view().permuted_axes([0, transpose[0] + 1, transpose[1] + 1, transpose[2] + 1]);
             for ((z, y, x), &label) in transposed.indexed_iter() {
                 let inside = (1..3).contains(&z) && y < 2 && (2..5).contains(&x);
                 assert_eq!(label, if inside { x as i16 - 1 } else { 0 });
@@ -186,7 +194,8 @@ mod tests {
     #[test]
     fn boxes_that_do_not_fit_are_refused() {
         let (logits, taps, placement) = example([0, 1, 2]);
-        let refused = |placement: Placement| place(&logits, &taps, &placement, Decision::Labels, false).unwrap_err();
+        let refused =
+            |placement: Placement| place(&logits, &taps, &placement, Decision::Labels, false).unwrap_err();
         let outside = BoundingBox { start: [3, 0, 2], end: [5, 2, 5] };
         let error = refused(Placement { bbox: outside, ..placement.clone() }).to_string();
         assert!(error.contains("[5, 2, 5]") && error.contains("[4, 3, 6]"), "{error}");

@@ -37,7 +37,10 @@ impl<'a> Rows<'a> {
                 let start = (plane * height + line) * width * channels;
                 let source = &values[start..start + width * channels];
                 let weight = wz * wy;
-                self.blended.iter_mut().zip(source).for_each(|(to, from)| *to += f64::from(from.get()) * weight);
+                self.blended
+                    .iter_mut()
+                    .zip(source)
+                    .for_each(|(to, from)| *to += f64::from(from.get()) * weight);
             }
         }
         let below = |i: usize| tx.lower[i] * channels;
@@ -106,7 +109,9 @@ mod tests {
             ((c * 131 + z * 37 + y * 11 + x * 7) as f32 * 0.7).sin() * 5.0
         });
         let logits = Logits::from_array(image.view());
-        for (spacing, new) in [([1.0; 3], [7, 3, 11]), ([5.0, 1.0, 1.0], [7, 9, 3]), ([1.0, 1.0, 9.0], [4, 5, 13])] {
+        for (spacing, new) in
+            [([1.0; 3], [7, 3, 11]), ([5.0, 1.0, 1.0], [7, 9, 3]), ([1.0, 1.0, 9.0], [4, 5, 13])]
+        {
             let options = ResampleOptions::probabilities();
             let taps = axis_taps([4, 5, 6], new, spacing, [1.0; 3], &options).unwrap();
             let found = resampled(&logits, &taps);

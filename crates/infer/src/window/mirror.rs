@@ -5,18 +5,22 @@ pub(crate) type Flip = [bool; 3];
 ///
 /// `axes` are array axes (z = 0, y = 1, x = 2) without repetition.
 pub(crate) fn flips(axes: &[usize]) -> Vec<Flip> {
-    let mut subsets: Vec<Vec<usize>> =
-        (0..1_usize << axes.len()).map(|bits| (0..axes.len()).filter(|i| bits >> i & 1 == 1).collect()).collect();
+    let mut subsets: Vec<Vec<usize>> = (0..1_usize << axes.len())
+        .map(|bits| (0..axes.len()).filter(|i| bits >> i & 1 == 1).collect())
+        .collect();
     subsets.sort_by_key(|subset| (subset.len(), subset.clone()));
-    subsets
-        .iter()
-        .map(|subset| std::array::from_fn(|axis| subset.iter().any(|&i| axes[i] == axis)))
-        .collect()
+    subsets.iter().map(|subset| std::array::from_fn(|axis| subset.iter().any(|&i| axes[i] == axis))).collect()
 }
 
 /// Copies `source` with the flipped axes turned around. Both are arrays (planes, z, y, x) of `shape` (z, y, x); `channels` values
 /// lie together per voxel.
-pub(crate) fn copy_flipped(source: &[f32], target: &mut [f32], shape: [usize; 3], channels: usize, flip: Flip) {
+pub(crate) fn copy_flipped(
+    source: &[f32],
+    target: &mut [f32],
+    shape: [usize; 3],
+    channels: usize,
+    flip: Flip,
+) {
     for_rows(source, target, shape, channels, flip, |from, to, turned| {
         if !turned {
             to.copy_from_slice(from);
@@ -29,7 +33,13 @@ pub(crate) fn copy_flipped(source: &[f32], target: &mut [f32], shape: [usize; 3]
 }
 
 /// Adds `source`, turned around, to `target`; see [`copy_flipped`].
-pub(crate) fn add_flipped(source: &[f32], target: &mut [f32], shape: [usize; 3], channels: usize, flip: Flip) {
+pub(crate) fn add_flipped(
+    source: &[f32],
+    target: &mut [f32],
+    shape: [usize; 3],
+    channels: usize,
+    flip: Flip,
+) {
     for_rows(source, target, shape, channels, flip, |from, to, turned| {
         if !turned {
             to.iter_mut().zip(from).for_each(|(to, from)| *to += from);

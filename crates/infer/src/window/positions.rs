@@ -14,7 +14,11 @@ use crate::options::check_step;
 /// let tiles = nnunet_infer::tile_positions([110, 129, 64], [64, 128, 64], 0.5).unwrap();
 /// assert_eq!(tiles, [vec![0, 23, 46], vec![0, 1], vec![0]]);
 /// ```
-pub fn tile_positions(image: [usize; 3], patch: [usize; 3], step: f64) -> Result<[Vec<usize>; 3], InferError> {
+pub fn tile_positions(
+    image: [usize; 3],
+    patch: [usize; 3],
+    step: f64,
+) -> Result<[Vec<usize>; 3], InferError> {
     check_step(step)?;
     for (axis, name) in ["z", "y", "x"].into_iter().enumerate() {
         if patch[axis] == 0 || image[axis] < patch[axis] {

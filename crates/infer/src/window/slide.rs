@@ -44,7 +44,8 @@ pub(crate) fn slide<N: TileNetwork>(
     let (count, tiles) = (networks.len(), plan.origins.len());
     let mut mean: Option<Logits> = None;
     for (number, network) in networks.iter().enumerate() {
-        let report = |done| progress(Progress { done: number * tiles + done, total: count * tiles, item: "" });
+        let report =
+            |done| progress(Progress { done: number * tiles + done, total: count * tiles, item: "" });
         let fold = plan.run(window, image, std::slice::from_ref(network), &report)?;
         match &mut mean {
             None => mean = Some(fold),
@@ -96,7 +97,10 @@ impl TilePlan {
                 }
             }
         }
-        let importance = window.options.use_gaussian.then(|| gaussian_importance_map(window.patch).into_raw_vec_and_offset().0);
+        let importance = window
+            .options
+            .use_gaussian
+            .then(|| gaussian_importance_map(window.patch).into_raw_vec_and_offset().0);
         Ok(Self { shape, channels, origins, importance })
     }
 
@@ -217,9 +221,18 @@ mod tests {
         Array4::from_shape_vec((channels, z, y, x), values).unwrap()
     }
 
-    fn like_the_reference(shape: [usize; 3], patch: [usize; 3], axes: &[usize], gaussian: bool, bytes: &[u8]) {
-        let options =
-            PredictorOptions { accumulator: Accumulator::F16, use_gaussian: gaussian, ..PredictorOptions::default() };
+    fn like_the_reference(
+        shape: [usize; 3],
+        patch: [usize; 3],
+        axes: &[usize],
+        gaussian: bool,
+        bytes: &[u8],
+    ) {
+        let options = PredictorOptions {
+            accumulator: Accumulator::F16,
+            use_gaussian: gaussian,
+            ..PredictorOptions::default()
+        };
         let flips = flips(axes);
         let window = Window { patch, planar: patch[0] == 1, heads: 2, flips: &flips, options: &options };
         let found = slide(&window, image(1, shape).view(), &[Pattern], &|_| {}).unwrap().to_array();
@@ -246,11 +259,13 @@ mod tests {
             ([1, 8, 16], 1.0, Accumulator::F32, 1e-5),
             ([4, 8, 8], 0.5, Accumulator::F16, 0.2),
         ] {
-            let options = PredictorOptions { tile_step_size: step, accumulator, ..PredictorOptions::default() };
+            let options =
+                PredictorOptions { tile_step_size: step, accumulator, ..PredictorOptions::default() };
             let flips = flips(&[1, 2]);
             let window = Window { patch, planar: patch[0] == 1, heads: 3, flips: &flips, options: &options };
             // Two networks: means of their logits.
-            let found = slide(&window, image.view(), &[Linear(2.0), Linear(4.0)], &|_| {}).unwrap().to_array();
+            let found =
+                slide(&window, image.view(), &[Linear(2.0), Linear(4.0)], &|_| {}).unwrap().to_array();
             let expected = [a.mapv(|v| 3.0 * v), b.to_owned(), &a - &b];
             for (found, expected) in found.outer_iter().zip(&expected) {
                 let worst = (&found - expected).iter().fold(0.0_f32, |m, v| m.max(v.abs()));
@@ -288,7 +303,8 @@ mod tests {
         let options = PredictorOptions::default();
         let flips = flips(&[]);
         let window = Window { patch: [2, 4, 4], planar: false, heads: 5, flips: &flips, options: &options };
-        let slid = |image: Array4<f32>, networks: &[Linear]| slide(&window, image.view(), networks, &|_| {}).err();
+        let slid =
+            |image: Array4<f32>, networks: &[Linear]| slide(&window, image.view(), networks, &|_| {}).err();
         let image = image(2, [4, 5, 6]);
         let error = slid(image.clone(), &[Linear(1.0)]);
         assert!(matches!(error, Some(InferError::NetworkOutput { found: 96, expected: 160 })), "{error:?}");

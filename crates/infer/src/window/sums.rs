@@ -75,16 +75,23 @@ impl<N: Number> Buffers<N> {
         let plane = height * width;
         let logits = self.logits.par_chunks_mut((plane * channels).max(1));
         let weights = self.weights.par_chunks_mut(plane.max(1));
-        logits.zip(weights).enumerate().skip(inside[0].start).take(inside[0].len()).for_each(|(z, planes)| {
-            for y in inside[1].clone() {
-                let from = (first(0, z) * ky + first(1, y)) * kx + first(2, inside[2].start);
-                let to = y * width + inside[2].start;
-                let n = inside[2].len();
-                let row = &tile.logits[from * channels..(from + n) * channels];
-                let logits = &mut planes.0[to * channels..(to + n) * channels];
-                add_row(logits, &mut planes.1[to..to + n], row, importance.map(|map| &map[from..from + n]));
-            }
-        });
+        logits.zip(weights).enumerate().skip(inside[0].start).take(inside[0].len()).for_each(
+            |(z, planes)| {
+                for y in inside[1].clone() {
+                    let from = (first(0, z) * ky + first(1, y)) * kx + first(2, inside[2].start);
+                    let to = y * width + inside[2].start;
+                    let n = inside[2].len();
+                    let row = &tile.logits[from * channels..(from + n) * channels];
+                    let logits = &mut planes.0[to * channels..(to + n) * channels];
+                    add_row(
+                        logits,
+                        &mut planes.1[to..to + n],
+                        row,
+                        importance.map(|map| &map[from..from + n]),
+                    );
+                }
+            },
+        );
     }
 
     fn finish(mut self, values: fn(Vec<N>) -> Values) -> Result<Logits, InferError> {
@@ -133,4 +140,3 @@ fn divide<N: Number>(logits: &mut [N], weights: &[N], channels: usize) -> Option
     }
     bad
 }
-
