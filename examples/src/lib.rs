@@ -1,1 +1,6 @@
-//! examples of the nnunet workspace.
+//! What the examples and the end-to-end tests share: a labelled 3-D data set that the program draws itself.
+//!
+//! [`drawn::write_dataset`] writes it in nnU-Net's raw layout, so that everything that follows runs on files just as
+//! it does on a real data set.
+
+pub mod drawn;

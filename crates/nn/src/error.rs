@@ -32,6 +32,9 @@ pub enum NnError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// The plans describe no network that can be built.
+    #[error(transparent)]
+    Plan(#[from] nnunet_plan::PlanError),
     /// The network is not supported.
     #[error("network: {0}")]
     Unsupported(String),

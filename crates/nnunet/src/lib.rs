@@ -1,1 +1,78 @@
-//! nnU-Net in Rust: fingerprint, plan, preprocess, train, predict and evaluate biomedical segmentation.
+//! # nnU-Net in Rust
+//!
+//! Give it any biomedical segmentation data set and it extracts the data set's fingerprint, configures itself,
+//! trains, and segments new images, in one process and without Python. The method is that of Isensee et al.,
+//! *nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation*, Nature Methods 18
+//! (2021); the numbers are those of nnU-Net v2.
+//!
+//! This crate puts the parts together. Each part is a crate of its own and can be used alone:
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`image`] | images with geometry, readers and writers, resampling |
+//! | [`fingerprint`] | `dataset.json`, cases, integrity check, fingerprint, splits |
+//! | [`plan`] | the heuristics: from a fingerprint to plans |
+//! | [`preprocess`] | crop, normalise, resample; the store of preprocessed cases |
+//! | [`augment`] | augmentation of patches |
+//! | [`nn`] | convolution kernels and U-Nets on candle |
+//! | [`train`] | losses, sampling, the training engine |
+//! | [`infer`] | sliding window, export, evaluation |
+//!
+//! ```no_run
+//! use nnunet::{Folders, Project, TrainRequest, fingerprint::Fold, plan::PlannerOptions};
+//!
+//! # fn main() -> Result<(), nnunet::Error> {
+//! let project = Project::find("Dataset004_Hippocampus", Folders::default().or_environment())?;
+//! project.fingerprint(&|_| {})?;
+//! let plans = project.plan(&PlannerOptions::default())?;
+//! project.preprocess(&plans, "3d_fullres", &|_| {})?;
+//! let report = project.train(&TrainRequest::new("3d_fullres", Fold::Index(0)), &mut (), &|_| {})?;
+//! println!("model in {}", report.model_folder.display());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## Features
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `plot` | yes | training curves and overlays as PNG (`plot`) |
+//! | `cuda` | no | candle with CUDA; see `nnunet-nn` for what runs on the device |
+
+mod convert;
+mod error;
+mod folders;
+#[cfg(feature = "plot")]
+pub mod plot;
+mod predicting;
+mod project;
+mod training;
+
+pub use convert::convert_msd;
+pub use error::Error;
+pub use folders::Folders;
+pub use predicting::{
+    PredictReport, PredictRequest, evaluate, plan_from_files, predict, preprocess_case_to_npz,
+};
+pub use project::{Project, TRAINER};
+pub use training::{TrainReport, TrainRequest};
+
+pub use nnunet_augment as augment;
+pub use nnunet_fingerprint as fingerprint;
+pub use nnunet_image as image;
+pub use nnunet_infer as infer;
+pub use nnunet_nn as nn;
+pub use nnunet_plan as plan;
+pub use nnunet_preprocess as preprocess;
+pub use nnunet_train as train;
+
+/// Limits the number of threads of everything that follows; the default is one per core.
+///
+/// # Errors
+/// The threads have already been started.
+pub fn set_threads(threads: usize) -> Result<(), Error> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|error| Error::Invalid(format!("cannot set the number of threads to {threads}: {error}")))
+}

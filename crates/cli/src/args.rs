@@ -1,0 +1,295 @@
+//! The command line, as data.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// nnU-Net in Rust: configures, trains and runs a segmentation network for your data set.
+#[derive(Debug, Parser)]
+#[command(name = "nnunet", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Folder of raw data sets [default: $nnUNet_raw]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Folders")]
+    pub(crate) raw: Option<PathBuf>,
+    /// Folder of preprocessed data [default: $nnUNet_preprocessed]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Folders")]
+    pub(crate) preprocessed: Option<PathBuf>,
+    /// Folder of trained models [default: $nnUNet_results]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Folders")]
+    pub(crate) results: Option<PathBuf>,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Number of threads [default: all cores]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check the integrity of data sets; reports all findings at once
+    Verify(Datasets),
+    /// Extract the fingerprint of data sets
+    Fingerprint(Datasets),
+    /// Choose configurations from a fingerprint
+    Plan(PlanArgs),
+    /// Preprocess all cases of a data set for its configurations
+    Preprocess(PreprocessArgs),
+    /// Preprocess one case to an .npz file
+    PreprocessCase(PreprocessCaseArgs),
+    /// Fingerprint, plan and preprocess data sets
+    PlanAndPreprocess(PlanAndPreprocessArgs),
+    /// Train a fold of a configuration, then validate it
+    Train(TrainArgs),
+    /// Segment images with a trained model
+    Predict(PredictArgs),
+    /// Compare predictions with reference segmentations
+    Evaluate(EvaluateArgs),
+    /// Convert a Medical Segmentation Decathlon task (TaskNN_Name)
+    ConvertMsd(ConvertMsdArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Datasets {
+    /// Data sets: number, DatasetNNN_Name, or path of the folder
+    #[arg(required = true, value_name = "DATASET")]
+    pub(crate) datasets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlannerArgs {
+    /// Which planner decides
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub(crate) planner: String,
+    /// Memory target in GB [default: the planner's own]
+    #[arg(long, value_name = "GB", value_parser = positive)]
+    pub(crate) vram_gb: Option<f64>,
+    /// Target spacing in millimetres, in the axis order of the arrays
+    #[arg(long, num_args = 3, value_names = ["Z", "Y", "X"], value_parser = positive)]
+    pub(crate) target_spacing: Option<Vec<f64>>,
+    /// Name of the plans [default: the planner's own]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) plans_name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Data sets: number, DatasetNNN_Name, or path of the folder
+    #[arg(value_name = "DATASET", required_unless_present = "dataset_json", conflicts_with = "dataset_json")]
+    pub(crate) datasets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) planner: PlannerArgs,
+    /// Plan from this dataset.json, without a data set folder
+    #[arg(long, value_name = "FILE", requires = "fingerprint", requires = "output")]
+    pub(crate) dataset_json: Option<PathBuf>,
+    /// Plan from this dataset_fingerprint.json
+    #[arg(long, value_name = "FILE", requires = "dataset_json")]
+    pub(crate) fingerprint: Option<PathBuf>,
+    /// Where the plans go
+    #[arg(short, long, value_name = "FILE", requires = "dataset_json")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreprocessArgs {
+    #[command(flatten)]
+    pub(crate) datasets: Datasets,
+    /// Configurations [default: all of the plans]
+    #[arg(short, long, num_args = 1.., value_name = "CONFIG")]
+    pub(crate) configurations: Vec<String>,
+    /// Name of the plans
+    #[arg(long, default_value = "nnUNetPlans", value_name = "NAME")]
+    pub(crate) plans_name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PreprocessCaseArgs {
+    /// Plans file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plans: PathBuf,
+    /// dataset.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dataset_json: PathBuf,
+    /// Configuration of the plans
+    #[arg(short, long, value_name = "CONFIG")]
+    pub(crate) configuration: String,
+    /// Segmentation of the case
+    #[arg(long, value_name = "FILE")]
+    pub(crate) seg: Option<PathBuf>,
+    /// The .npz file to write: `data` (c,z,y,x) and, with --seg, `seg` (1,z,y,x)
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// One file per channel
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanAndPreprocessArgs {
+    #[command(flatten)]
+    pub(crate) datasets: Datasets,
+    #[command(flatten)]
+    pub(crate) planner: PlannerArgs,
+    /// Configurations to preprocess [default: all of the plans]
+    #[arg(short, long, num_args = 1.., value_name = "CONFIG")]
+    pub(crate) configurations: Vec<String>,
+    /// Check the integrity of the data set first
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Stop after planning
+    #[arg(long)]
+    pub(crate) no_preprocessing: bool,
+}
+
+/// Number format of the network's arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// What the device does best without losing accuracy (f32 on the CPU)
+    Auto,
+    /// 32-bit floats
+    F32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ComputeArgs {
+    /// Device: auto, cpu, cuda, cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: String,
+    /// Precision of the network's arithmetic
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    pub(crate) precision: Precision,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrainArgs {
+    /// Data set: number, DatasetNNN_Name, or path of the folder
+    #[arg(value_name = "DATASET")]
+    pub(crate) dataset: String,
+    /// Configuration of the plans: 2d, 3d_fullres, …
+    #[arg(value_name = "CONFIG")]
+    pub(crate) configuration: String,
+    /// Fold number, or `all`
+    #[arg(value_name = "FOLD")]
+    pub(crate) fold: String,
+    /// Name of the plans
+    #[arg(long, default_value = "nnUNetPlans", value_name = "NAME")]
+    pub(crate) plans_name: String,
+    /// Number of epochs [default: 1000]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) epochs: Option<u32>,
+    /// Training iterations per epoch [default: 250]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) iterations: Option<u32>,
+    /// Validation iterations per epoch [default: 50]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) val_iterations: Option<u32>,
+    /// Batch size [default: that of the plans]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) batch_size: Option<u32>,
+    /// Seed of everything that is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Continue from the last checkpoint
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Start from the weights of this checkpoint
+    #[arg(long, value_name = "FILE", conflicts_with = "resume")]
+    pub(crate) pretrained: Option<PathBuf>,
+    /// Save the probabilities of the final validation
+    #[arg(long)]
+    pub(crate) save_probabilities: bool,
+    /// Only run the final validation of a finished training
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) validate_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PredictArgs {
+    /// Folder of images, or image files (CASE_0000.nii.gz, CASE_0001.nii.gz, …)
+    #[arg(short, long, required = true, num_args = 1.., value_name = "DIR|FILE")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Folder for the segmentations
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Model folder in nnU-Net's layout
+    #[arg(short, long, value_name = "MODEL_DIR")]
+    pub(crate) model: PathBuf,
+    /// Folds to average [default: all that are there]
+    #[arg(short, long, num_args = 1.., value_name = "FOLD")]
+    pub(crate) folds: Vec<String>,
+    /// Checkpoint to use [default: checkpoint_final]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) checkpoint: Option<String>,
+    /// Tile step size as a fraction of the patch, in (0, 1]
+    #[arg(long, default_value_t = 0.5, value_name = "F")]
+    pub(crate) step: f64,
+    /// No test-time mirroring
+    #[arg(long)]
+    pub(crate) no_mirroring: bool,
+    /// Also write the probabilities as .npz
+    #[arg(long)]
+    pub(crate) save_probabilities: bool,
+    /// Keep segmentations that exist
+    #[arg(long = "continue")]
+    pub(crate) continue_prediction: bool,
+    /// Share the cases among this many runs
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) num_parts: usize,
+    /// Which share this run takes, from 0
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub(crate) part_id: usize,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
+    /// Sum of the tiles: f32, or f16 as the reference keeps it
+    #[arg(long, default_value = "f32", value_parser = ["f32", "f16"], value_name = "TYPE")]
+    pub(crate) accumulator: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvaluateArgs {
+    /// Folder of reference segmentations
+    #[arg(value_name = "REFERENCE_DIR")]
+    pub(crate) reference: PathBuf,
+    /// Folder of predictions
+    #[arg(value_name = "PREDICTION_DIR")]
+    pub(crate) prediction: PathBuf,
+    /// dataset.json that names the labels
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dataset_json: PathBuf,
+    /// Where the summary goes [default: PREDICTION_DIR/summary.json]
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Accept references without a prediction
+    #[arg(long)]
+    pub(crate) allow_missing: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertMsdArgs {
+    /// Folder TaskNN_Name with imagesTr, labelsTr, imagesTs and dataset.json
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Data set number to use instead of the task's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) overwrite_id: Option<u32>,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value > 0.0 => Ok(value),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}

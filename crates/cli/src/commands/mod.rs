@@ -1,0 +1,51 @@
+//! One function per command.
+
+mod convert;
+mod data;
+mod evaluate;
+mod predict;
+mod train;
+
+use anyhow::{Context, Result};
+use nnunet::nn::DeviceSpec;
+use nnunet::{Folders, Project};
+
+use crate::args::{Cli, Command, ComputeArgs, Global};
+use crate::ui::Ui;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
+    if let Some(threads) = cli.global.threads {
+        nnunet::set_threads(threads.into())?;
+    }
+    let folders = folders(&cli.global);
+    match &cli.command {
+        Command::Verify(args) => data::verify(args, &folders, ui),
+        Command::Fingerprint(args) => data::fingerprint(args, &folders, ui),
+        Command::Plan(args) => data::plan(args, &folders, ui),
+        Command::Preprocess(args) => data::preprocess(args, &folders, ui),
+        Command::PreprocessCase(args) => data::preprocess_case(args, ui),
+        Command::PlanAndPreprocess(args) => data::plan_and_preprocess(args, &folders, ui),
+        Command::Train(args) => train::train(args, &folders, ui),
+        Command::Predict(args) => predict::predict(args, ui),
+        Command::Evaluate(args) => evaluate::evaluate(args, ui),
+        Command::ConvertMsd(args) => convert::convert_msd(args, &folders, ui),
+    }
+}
+
+fn folders(global: &Global) -> Folders {
+    Folders {
+        raw: global.raw.clone(),
+        preprocessed: global.preprocessed.clone(),
+        results: global.results.clone(),
+    }
+    .or_environment()
+}
+
+fn project(spec: &str, folders: &Folders) -> Result<Project> {
+    Project::find(spec, folders.clone()).with_context(|| format!("cannot use data set {spec:?}"))
+}
+
+fn device_spec(compute: &ComputeArgs) -> Result<DeviceSpec> {
+    compute.device.parse().with_context(|| format!("--device {}", compute.device))
+}

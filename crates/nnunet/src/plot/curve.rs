@@ -1,0 +1,136 @@
+//! The training curve: losses on the left axis, pseudo Dice on the right.
+
+use std::path::Path;
+use std::sync::Once;
+
+use plotters::prelude::*;
+use plotters::style::register_font;
+
+use super::{PlotError, write_png};
+
+const SIZE: (u32, u32) = (1000, 620);
+static FONT: Once = Once::new();
+
+/// One epoch of a training curve.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CurvePoint {
+    /// Mean training loss of the epoch.
+    pub train_loss: f64,
+    /// Mean validation loss of the epoch.
+    pub val_loss: f64,
+    /// Mean pseudo Dice over the foreground classes, NaN if no class occurred.
+    pub pseudo_dice: f64,
+    /// Exponential moving average of the pseudo Dice.
+    pub ema_dice: f64,
+}
+
+/// Draws the losses and the pseudo Dice of each epoch (counted from 0) into a PNG file.
+///
+/// # Errors
+/// [`PlotError::Empty`] without a point; otherwise what kept the picture from being drawn or written.
+pub fn training_curve(points: &[CurvePoint], title: &str, path: &Path) -> Result<(), PlotError> {
+    if points.is_empty() {
+        return Err(PlotError::Empty { path: path.to_owned(), what: "no epoch has been recorded" });
+    }
+    // The font is part of the binary: pictures do not depend on what is installed.
+    FONT.call_once(|| {
+        let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
+    });
+    let mut pixels = vec![0u8; (SIZE.0 * SIZE.1 * 3) as usize];
+    draw(points, title, &mut pixels)
+        .map_err(|e| PlotError::Draw { path: path.to_owned(), reason: e.to_string() })?;
+    write_png(path, SIZE.0 as usize, SIZE.1 as usize, &pixels)
+}
+
+fn draw(points: &[CurvePoint], title: &str, pixels: &mut [u8]) -> Result<(), Box<dyn std::error::Error>> {
+    let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let losses = || points.iter().flat_map(|p| [p.train_loss, p.val_loss]).filter(|v| v.is_finite());
+    let low = losses().fold(f64::INFINITY, f64::min).min(-0.1);
+    let high = losses().fold(f64::NEG_INFINITY, f64::max).max(0.1);
+    let epochs = 0.0..(points.len() as f64 - 1.0).max(1.0);
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 26))
+        .margin(14)
+        .x_label_area_size(44)
+        .y_label_area_size(60)
+        .right_y_label_area_size(60)
+        .build_cartesian_2d(epochs.clone(), low - 0.05..high + 0.05)?
+        .set_secondary_coord(epochs, 0.0..1.0);
+    chart
+        .configure_mesh()
+        .x_desc("epoch")
+        .y_desc("loss")
+        .x_label_formatter(&|v| epoch_label(*v))
+        .x_labels(points.len().clamp(2, 12))
+        .label_style(("sans-serif", 16))
+        .light_line_style(BLACK.mix(0.05))
+        .draw()?;
+    chart.configure_secondary_axes().y_desc("pseudo Dice").label_style(("sans-serif", 16)).draw()?;
+
+    let line = |value: fn(&CurvePoint) -> f64| {
+        points.iter().enumerate().map(move |(i, p)| (i as f64, value(p))).filter(|(_, v)| v.is_finite())
+    };
+    let series: [(&str, RGBColor, fn(&CurvePoint) -> f64, bool); 4] = [
+        ("training loss", RGBColor(31, 90, 180), |p| p.train_loss, false),
+        ("validation loss", RGBColor(200, 60, 40), |p| p.val_loss, false),
+        ("pseudo Dice", RGBColor(120, 180, 120), |p| p.pseudo_dice, true),
+        ("pseudo Dice, moving average", RGBColor(20, 120, 50), |p| p.ema_dice, true),
+    ];
+    for (name, colour, value, right) in series {
+        let drawn = LineSeries::new(line(value), colour.stroke_width(2));
+        let entry =
+            if right { chart.draw_secondary_series(drawn)? } else { chart.draw_series(drawn)? };
+        entry.label(name).legend(move |(x, y)| {
+            PathElement::new(vec![(x, y), (x + 22, y)], colour.stroke_width(3))
+        });
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::MiddleRight)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .label_font(("sans-serif", 16))
+        .draw()?;
+    root.present()?;
+    Ok(())
+}
+
+/// Only whole epochs are labelled.
+fn epoch_label(value: f64) -> String {
+    if (value - value.round()).abs() < 1e-6 { format!("{value:.0}") } else { String::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(loss: f64) -> CurvePoint {
+        CurvePoint { train_loss: loss, val_loss: loss + 0.1, pseudo_dice: f64::NAN, ema_dice: 0.5 }
+    }
+
+    #[test]
+    fn a_curve_with_gaps_becomes_a_png() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("progress.png");
+        training_curve(&[point(0.4), point(-0.2), point(f64::NAN)], "three epochs", &path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(&bytes[1..4], b"PNG");
+        assert!(bytes.len() > 4000, "only {} bytes", bytes.len());
+    }
+
+    #[test]
+    fn no_epoch_is_an_error_and_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("progress.png");
+        let error = training_curve(&[], "none", &path).unwrap_err();
+        assert!(error.to_string().contains("progress.png"), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn labels_are_whole_epochs() {
+        assert_eq!(epoch_label(3.0), "3");
+        assert_eq!(epoch_label(2.5), "");
+    }
+}

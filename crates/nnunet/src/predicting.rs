@@ -1,0 +1,239 @@
+//! Prediction and evaluation of folders, and single cases through the preprocessing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use nnunet_fingerprint::{DatasetJson, Fingerprint, Fold, json, list_cases};
+use nnunet_image::npz::{NpzArray, write_npz};
+use nnunet_image::{Progress, reader_by_name, reader_for};
+use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
+use nnunet_nn::{DeviceSpec, device};
+use nnunet_plan::{PlannerOptions, Plans, plan_experiment};
+
+use crate::{Error, project::create_folder};
+
+/// What to predict, with which model, and where to.
+#[derive(Debug, Clone)]
+pub struct PredictRequest {
+    /// One folder, or files named `CASE_0000.nii.gz`, `CASE_0001.nii.gz`, ….
+    pub inputs: Vec<PathBuf>,
+    /// Folder for the segmentations.
+    pub output: PathBuf,
+    /// Model folder in nnU-Net's layout.
+    pub model: PathBuf,
+    /// Folds to average; empty for all that are there.
+    pub folds: Vec<Fold>,
+    /// Name of the checkpoint; `checkpoint_final` if none.
+    pub checkpoint: Option<String>,
+    /// Sliding window, mirroring and accumulation.
+    pub options: PredictorOptions,
+    /// Where the network runs.
+    pub device: DeviceSpec,
+    /// Write the probabilities, too.
+    pub save_probabilities: bool,
+    /// Leave cases alone whose segmentation exists.
+    pub keep_existing: bool,
+    /// Among how many runs the cases are shared.
+    pub num_parts: usize,
+    /// Which share this run takes, from 0.
+    pub part_id: usize,
+}
+
+impl PredictRequest {
+    /// All cases of `inputs` with the final checkpoints of all folds of `model`, with nnU-Net's defaults.
+    pub fn new(inputs: &[PathBuf], model: &Path, output: &Path) -> Self {
+        Self {
+            inputs: inputs.to_vec(),
+            output: output.to_owned(),
+            model: model.to_owned(),
+            folds: Vec::new(),
+            checkpoint: None,
+            options: PredictorOptions::default(),
+            device: DeviceSpec::Auto,
+            save_probabilities: false,
+            keep_existing: false,
+            num_parts: 1,
+            part_id: 0,
+        }
+    }
+}
+
+/// What a prediction gave.
+#[derive(Debug)]
+pub struct PredictReport {
+    /// Cases predicted.
+    pub predicted: usize,
+    /// Cases that failed, each with its error; the others were predicted all the same.
+    pub failed: Vec<(String, Error)>,
+}
+
+/// Predicts all cases of a folder or list of files.
+///
+/// # Errors
+/// The model cannot be loaded, the input has no case, or the output folder cannot be written. A case that fails does
+/// not stop the others; it is in the report.
+pub fn predict(
+    request: &PredictRequest,
+    log: &dyn Fn(&str),
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<PredictReport, Error> {
+    if request.num_parts == 0 || request.part_id >= request.num_parts {
+        let (part, parts) = (request.part_id, request.num_parts);
+        return Err(Error::Invalid(format!("part {part} of {parts}: the part must be below the number of parts")));
+    }
+    let dataset = DatasetJson::read(&request.model.join("dataset.json"))?;
+    let cases = cases(&request.inputs, &dataset.file_ending)?;
+    let (device, message) = device(&request.device)?;
+    log(&message);
+    let folds = (!request.folds.is_empty()).then_some(request.folds.as_slice());
+    let checkpoint = request.checkpoint.as_deref();
+    let predictor = Predictor::open(&request.model, folds, checkpoint, request.options.clone(), device)?;
+    create_folder(&request.output)?;
+    let cases: Vec<_> = cases.into_iter().skip(request.part_id).step_by(request.num_parts).collect();
+    let results = predictor.predict_files(
+        &cases,
+        &request.output,
+        request.save_probabilities,
+        request.keep_existing,
+        progress,
+    );
+    for name in ["dataset.json", "plans.json"] {
+        let value: serde_json::Value = json::read(&request.model.join(name))?;
+        json::write(&request.output.join(name), &value)?;
+    }
+    let mut report = PredictReport { predicted: 0, failed: Vec::new() };
+    for (case, result) in results {
+        match result {
+            Ok(()) => report.predicted += 1,
+            Err(error) => report.failed.push((case, error.into())),
+        }
+    }
+    Ok(report)
+}
+
+/// Cases of one folder, or of files grouped by their names.
+fn cases(inputs: &[PathBuf], ending: &str) -> Result<Vec<(String, Vec<PathBuf>)>, Error> {
+    if let [folder] = inputs
+        && folder.is_dir()
+    {
+        let cases = list_cases(folder, ending)?;
+        if cases.is_empty() {
+            let text = format!("{}: no file named CASE_0000{ending}", folder.display());
+            return Err(Error::Invalid(text));
+        }
+        return Ok(cases);
+    }
+    let mut grouped = BTreeMap::<String, Vec<PathBuf>>::new();
+    for file in inputs {
+        if !file.is_file() {
+            return Err(Error::Invalid(format!("{}: not a file", file.display())));
+        }
+        let id = case_id(file, ending)
+            .ok_or_else(|| Error::Invalid(format!("{}: expected a name like CASE_0000{ending}", file.display())))?;
+        grouped.entry(id).or_default().push(file.clone());
+    }
+    grouped.values_mut().for_each(|files| files.sort());
+    Ok(grouped.into_iter().collect())
+}
+
+/// `CASE_0000.nii.gz` → `CASE`.
+fn case_id(file: &Path, ending: &str) -> Option<String> {
+    let name = file.file_name()?.to_str()?.strip_suffix(ending)?;
+    let (id, channel) = name.rsplit_once('_')?;
+    let digits = channel.len() == 4 && channel.bytes().all(|b| b.is_ascii_digit());
+    (digits && !id.is_empty()).then(|| id.to_owned())
+}
+
+/// Scores a folder of predictions against a folder of references and writes the summary.
+///
+/// With `strict`, every reference must have a prediction.
+///
+/// # Errors
+/// A missing or unreadable file, or shapes that differ.
+pub fn evaluate(
+    reference: &Path,
+    prediction: &Path,
+    dataset_json: &Path,
+    strict: bool,
+    output: &Path,
+) -> Result<Summary, Error> {
+    let dataset = DatasetJson::read(dataset_json)?;
+    let reader = reader_for(&dataset.file_ending, None)?;
+    let rules = dataset.label_rules()?;
+    let summary = evaluate_folder(reference, prediction, &rules, reader.as_ref(), &dataset.file_ending, strict)?;
+    json::write(output, &summary)?;
+    Ok(summary)
+}
+
+/// Plans from the two files alone, with no images at hand.
+///
+/// # Errors
+/// A file that cannot be read, or a fingerprint that nothing can be planned from.
+pub fn plan_from_files(
+    dataset_json: &Path,
+    fingerprint: &Path,
+    options: &PlannerOptions,
+) -> Result<Plans, Error> {
+    let dataset = DatasetJson::read(dataset_json)?;
+    let fingerprint: Fingerprint = json::read(fingerprint)?;
+    let mut options = options.clone();
+    if options.image_reader_writer.is_empty() {
+        options.image_reader_writer = reader_for(&dataset.file_ending, None)
+            .map_or_else(|_| "SimpleITKIO".to_owned(), |reader| reader.name().to_owned());
+    }
+    Ok(plan_experiment(&fingerprint, &dataset, &options)?)
+}
+
+/// Preprocesses one case (one file per channel) into an `.npz` with `data` (c, z, y, x; f32) and, if a segmentation is
+/// given, `seg` (1, z, y, x; i16). Returns the shape of `data`.
+///
+/// # Errors
+/// A file that cannot be read, or an image that does not fit plans or `dataset.json`.
+pub fn preprocess_case_to_npz(
+    plans: &Path,
+    dataset_json: &Path,
+    configuration: &str,
+    images: &[PathBuf],
+    segmentation: Option<&Path>,
+    output: &Path,
+) -> Result<[usize; 4], Error> {
+    let plans = Plans::read(plans)?;
+    let configuration = plans.configuration(configuration)?;
+    let dataset = DatasetJson::read(dataset_json)?;
+    let rules = dataset.label_rules()?;
+    let expected = dataset.channel_names.len();
+    if images.len() != expected {
+        let text = format!("{} image files given, dataset.json names {expected} channels", images.len());
+        return Err(Error::Invalid(text));
+    }
+    let reader = reader_by_name(&plans.image_reader_writer)?;
+    let image = reader.read_images(images)?;
+    let labels = segmentation.map(|path| reader.read_labels(path)).transpose()?;
+    let with_labels = labels.is_some();
+    let case = nnunet_preprocess::preprocess_case(image, labels, &plans, &configuration, &rules)?;
+    let shape = case.data.dim();
+    let mut arrays = vec![("data", NpzArray::F32(case.data.into_dyn()))];
+    if with_labels {
+        arrays.push(("seg", NpzArray::I16(case.seg.insert_axis(ndarray::Axis(0)).into_dyn())));
+    }
+    write_npz(output, &arrays)?;
+    Ok(shape.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_names_lose_channel_and_ending() {
+        assert_eq!(case_id(Path::new("/a/liver_7_0001.nii.gz"), ".nii.gz").as_deref(), Some("liver_7"));
+        assert_eq!(case_id(Path::new("/a/liver_7.nii.gz"), ".nii.gz"), None);
+        assert_eq!(case_id(Path::new("/a/liver_0000.nii"), ".nii.gz"), None);
+    }
+
+    #[test]
+    fn files_that_are_not_there_are_named() {
+        let error = cases(&[PathBuf::from("/nowhere/a_0000.nii.gz")], ".nii.gz").unwrap_err().to_string();
+        assert!(error.contains("/nowhere/a_0000.nii.gz"), "{error}");
+    }
+}

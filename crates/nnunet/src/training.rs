@@ -1,0 +1,153 @@
+//! Training a fold and validating it, the two parts of nnU-Net's `train`.
+
+use std::path::{Path, PathBuf};
+
+use nnunet_fingerprint::{Fold, json};
+use nnunet_image::{Progress, reader_by_name};
+use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
+use nnunet_nn::{DeviceSpec, device};
+use nnunet_preprocess::Store;
+use nnunet_train::{TrainCallback, TrainOptions, TrainSummary, Trainer};
+
+use crate::{Error, Project, project::create_folder};
+
+/// What to train, and how.
+#[derive(Debug, Clone)]
+pub struct TrainRequest {
+    /// Name of the plans, `nnUNetPlans` for the default planner.
+    pub plans_name: String,
+    /// Configuration of the plans, for instance `3d_fullres`.
+    pub configuration: String,
+    /// Which fold.
+    pub fold: Fold,
+    /// Epochs, iterations, learning rate and so on; the defaults are nnU-Net's.
+    pub options: TrainOptions,
+    /// Where the network runs.
+    pub device: DeviceSpec,
+    /// Continue from the last checkpoint; without one, training starts from the beginning.
+    pub resume: bool,
+    /// Skip training and validate the final checkpoint.
+    pub validate_only: bool,
+    /// Write the probabilities of the validation cases.
+    pub save_probabilities: bool,
+}
+
+impl TrainRequest {
+    /// nnU-Net's defaults for a configuration and fold of the default plans.
+    pub fn new(configuration: &str, fold: Fold) -> Self {
+        Self {
+            plans_name: "nnUNetPlans".to_owned(),
+            configuration: configuration.to_owned(),
+            fold,
+            options: TrainOptions::default(),
+            device: DeviceSpec::Auto,
+            resume: false,
+            validate_only: false,
+            save_probabilities: false,
+        }
+    }
+}
+
+/// What training and validation gave.
+#[derive(Debug)]
+pub struct TrainReport {
+    /// The model folder, to be given to a predictor.
+    pub model_folder: PathBuf,
+    /// The fold's folder with checkpoints, logs and `validation/`.
+    pub fold_folder: PathBuf,
+    /// Epoch by epoch; none with `validate_only`.
+    pub training: Option<TrainSummary>,
+    /// Scores of the validation cases; none if training was stopped before its end.
+    pub validation: Option<Summary>,
+}
+
+impl Project {
+    /// Trains a fold, then predicts and scores its validation cases.
+    ///
+    /// The model folder is in nnU-Net's layout and can be predicted with as soon as training has ended.
+    ///
+    /// # Errors
+    /// Missing plans or preprocessed cases, a fold folder that already holds a checkpoint (without `resume`), a loss
+    /// that is not finite, or a validation case that cannot be predicted.
+    pub fn train(
+        &self,
+        request: &TrainRequest,
+        callback: &mut dyn TrainCallback,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<TrainReport, Error> {
+        let plans = self.plans(&request.plans_name)?;
+        let configuration = plans.configuration(&request.configuration)?;
+        let dataset = self.dataset_json()?;
+        let store_folder = self.preprocessed_folder()?.join(&configuration.data_identifier);
+        let store = Store::open(&store_folder)?;
+        store.check(&plans, &configuration)?;
+        let split = self.split(&store, request.fold)?;
+        let model_folder = self.model_folder(&request.plans_name, &request.configuration)?;
+        let fold_folder = model_folder.join(request.fold.folder_name());
+        let (device, message) = device(&request.device)?;
+        callback.log(&message);
+
+        let mut report = TrainReport { model_folder, fold_folder, training: None, validation: None };
+        if !request.validate_only {
+            create_folder(&report.fold_folder)?;
+            self.copy_fingerprint(&report.model_folder)?;
+            let make = if request.resume { Trainer::resume } else { Trainer::new };
+            let mut trainer = make(
+                plans,
+                &request.configuration,
+                dataset,
+                store,
+                split.clone(),
+                &report.fold_folder,
+                request.options.clone(),
+                device,
+            )?;
+            let summary = trainer.run(callback)?;
+            let stopped = !summary.finished;
+            report.training = Some(summary);
+            if stopped {
+                return Ok(report);
+            }
+        }
+        let store = Store::open(&store_folder)?;
+        let summary = self.validate(request, &report, &store, &split.val, progress)?;
+        report.validation = Some(summary);
+        Ok(report)
+    }
+
+    fn copy_fingerprint(&self, model_folder: &Path) -> Result<(), Error> {
+        let name = "dataset_fingerprint.json";
+        let from = self.preprocessed_folder()?.join(name);
+        let fingerprint: nnunet_fingerprint::Fingerprint = json::read(&from)?;
+        Ok(json::write(&model_folder.join(name), &fingerprint)?)
+    }
+
+    /// Predicts the preprocessed validation cases into `validation/` and scores them against the raw labels.
+    fn validate(
+        &self,
+        request: &TrainRequest,
+        report: &TrainReport,
+        store: &Store,
+        cases: &[String],
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Summary, Error> {
+        let (device, _) = device(&request.device)?;
+        let folds = [request.fold];
+        let options = PredictorOptions::default();
+        let predictor = Predictor::open(&report.model_folder, Some(&folds), None, options, device)?;
+        let out = report.fold_folder.join("validation");
+        create_folder(&out)?;
+        let failed = predictor.predict_store(store, cases, &out, request.save_probabilities, progress);
+        if !failed.is_empty() {
+            let failed = failed.into_iter().map(|(case, error)| (case, error.to_string())).collect();
+            return Err(Error::Validation { failed, total: cases.len() });
+        }
+        let dataset = self.dataset_json()?;
+        let reader = reader_by_name(&self.plans(&request.plans_name)?.image_reader_writer)?;
+        let reference = self.preprocessed_folder()?.join("gt_segmentations");
+        let rules = dataset.label_rules()?;
+        let summary = evaluate_folder(&reference, &out, &rules, reader.as_ref(), &dataset.file_ending, false)?;
+        json::write(&out.join("summary.json"), &summary)?;
+        Ok(summary)
+    }
+}
