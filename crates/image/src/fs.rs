@@ -20,15 +20,16 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     // Temporary files are private by default; results are to be as readable as other files.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut file = builder
-        .tempfile_in(folder)
-        .map_err(|e| io::Error::new(e.kind(), format!("cannot create a file in {}: {}", folder.display(), reason(&e))))?;
+    let mut file = builder.tempfile_in(folder).map_err(|e| {
+        io::Error::new(e.kind(), format!("cannot create a file in {}: {}", folder.display(), reason(&e)))
+    })?;
     let mut buffer = BufWriter::with_capacity(1 << 16, file.as_file_mut());
     write(&mut buffer)?;
     buffer.flush()?;
     drop(buffer);
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| io::Error::new(e.error.kind(), format!("cannot name it {name}: {}", e.error)))?;
+    file.persist(path)
+        .map_err(|e| io::Error::new(e.error.kind(), format!("cannot name it {name}: {}", e.error)))?;
     Ok(())
 }
 

@@ -30,7 +30,8 @@ impl Geometry {
 
     /// Whether origin and direction agree within the tolerance of [`Geometry::same_spacing`].
     pub fn same_frame(&self, other: &Self) -> bool {
-        close(&self.origin, &other.origin) && close(self.direction.as_flattened(), other.direction.as_flattened())
+        close(&self.origin, &other.origin)
+            && close(self.direction.as_flattened(), other.direction.as_flattened())
     }
 }
 

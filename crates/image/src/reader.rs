@@ -67,7 +67,8 @@ pub fn reader_for(file_ending: &str, example: Option<&Path>) -> Result<Arc<dyn C
             _ => return Ok(reader),
         }
     }
-    Err(failure.unwrap_or_else(|| ImageError::NoReader { what: file_ending.to_owned(), available: available() }))
+    Err(failure
+        .unwrap_or_else(|| ImageError::NoReader { what: file_ending.to_owned(), available: available() }))
 }
 
 /// The reader of this name (`SimpleITKIO`, `NibabelIO`).
@@ -96,7 +97,9 @@ fn readers() -> Vec<Entry> {
 }
 
 fn available() -> String {
-    let list: Vec<String> =
-        readers().iter().map(|(reader, endings)| format!("{} ({})", reader.name(), endings.join(" "))).collect();
+    let list: Vec<String> = readers()
+        .iter()
+        .map(|(reader, endings)| format!("{} ({})", reader.name(), endings.join(" ")))
+        .collect();
     if list.is_empty() { "none (no codec is compiled in)".to_owned() } else { list.join(", ") }
 }

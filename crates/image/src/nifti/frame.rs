@@ -4,24 +4,48 @@ use std::path::Path;
 
 use nifti::NiftiHeader;
 
-use super::decode::Header;
 use crate::{Geometry, ImageError};
 
-/// Largest departure of direction cosines from an orthonormal frame.
-const TOLERANCE: f64 = 1e-3;
+/// Upper rows of an affine from voxel indices (x, y, z) to millimetres (RAS, as in the file). Single precision, because the
+/// reference libraries keep it so.
+type Affine = [[f32; 4]; 3];
 
-/// Spacing as it stands in the header, directions and origin where they are sound.
-pub(super) fn nibabel(header: &Header) -> Geometry {
-    let h = &header.inner;
-    let spacing = [3, 2, 1].map(|axis| f64::from(h.pixdim[axis]).abs());
-    let columns = if h.sform_code > 0 { sform(h) } else { qform(h) };
-    let (direction, origin) = orient(columns).unwrap_or((Geometry::default().direction, [0.0; 3]));
-    Geometry { spacing, origin, direction, dims: 3 }
+/// How far normalised columns may be from orthonormal before a matrix counts as sheared.
+const SKEW: f32 = 1e-4;
+
+/// The frame as nibabel has it: spacing from the header, and directions that reproduce the affine, whatever it is.
+///
+/// The affine is the sform if its code is set, else the qform, else a centred one that flips x.
+pub(super) fn nibabel(h: &NiftiHeader, shape: &[usize]) -> Geometry {
+    let zooms = [1, 2, 3].map(|axis| f64::from(h.pixdim[axis]).abs());
+    let affine = match (h.sform_code, h.qform_code) {
+        (1.., _) => sform(h).map(|row| row.map(f64::from)),
+        (_, 1..) => qform(h).map(|row| row.map(f64::from)),
+        _ => centred(zooms, shape),
+    };
+    let mut geometry = Geometry { spacing: [zooms[2], zooms[1], zooms[0]], ..Geometry::default() };
+    for (row, values) in affine.iter().enumerate() {
+        let sign = if row < 2 { -1.0 } else { 1.0 };
+        for axis in 0..3 {
+            let zoom = if zooms[axis] > 0.0 { zooms[axis] } else { 1.0 };
+            geometry.direction[row][axis] = sign * values[axis] / zoom;
+        }
+        geometry.origin[row] = sign * values[3];
+    }
+    geometry
 }
 
-/// Spacing in millimetres; frame from the sform if it is scanner-based, else the qform, else any sform.
-pub(super) fn simple_itk(header: &Header, path: &Path) -> Result<Geometry, ImageError> {
-    let h = &header.inner;
+fn centred(zooms: [f64; 3], shape: &[usize]) -> [[f64; 4]; 3] {
+    let mut rows = [[0.0; 4]; 3];
+    for (axis, row) in rows.iter_mut().enumerate() {
+        row[axis] = if axis == 0 { -zooms[axis] } else { zooms[axis] };
+        row[3] = -row[axis] * (shape.get(axis).map_or(0, |n| n - 1) as f64) / 2.0;
+    }
+    rows
+}
+
+/// The frame as ITK has it: spacing in millimetres, orthonormal directions. `axes` is the number of axes in the file.
+pub(super) fn simple_itk(h: &NiftiHeader, axes: usize, path: &Path) -> Result<Geometry, ImageError> {
     let unit = match h.xyzt_units & 7 {
         1 => 1e3,
         3 => 1e-3,
@@ -34,26 +58,48 @@ pub(super) fn simple_itk(header: &Header, path: &Path) -> Result<Geometry, Image
     if spacing.iter().any(|s| !s.is_finite()) {
         return Err(ImageError::format(path, format!("pixdim is {:?}: not finite", &h.pixdim[1..4])));
     }
-    let sound_sform = (h.sform_code > 0).then(|| orient(sform(h))).flatten();
-    let frame = match (h.sform_code, h.qform_code) {
-        (1, _) if sound_sform.is_some() => sound_sform,
-        (_, 1..) => orient(qform(h)),
-        (1.., _) => sound_sform,
-        _ => Some(([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]], [0.0; 3])),
-    };
-    let Some((direction, origin)) = frame else {
+    let mut geometry = Geometry { spacing, ..Geometry::default() };
+    if h.sform_code <= 0 && h.qform_code <= 0 {
+        return Ok(geometry);
+    }
+    let Some(affine) = choose(h) else {
         return Err(ImageError::format(path, "the axes of the image are not orthogonal (sheared affine)"));
     };
-    Ok(Geometry { spacing, origin: origin.map(|v| v * unit), direction, dims: 3 })
+    // A flat image keeps the part of the directions that lies in its plane.
+    let axes = axes.min(3);
+    for column in 0..axes {
+        let signed = |row: usize| f64::from(affine[row][column]) * if row < 2 { -1.0 } else { 1.0 };
+        let norm = (0..axes).map(|row| signed(row) * signed(row)).sum::<f64>().sqrt();
+        for row in 0..axes {
+            geometry.direction[row][column] = signed(row) / if norm > 0.0 { norm } else { 1.0 };
+        }
+        geometry.origin[column] = f64::from(affine[column][3]) * unit * if column < 2 { -1.0 } else { 1.0 };
+    }
+    let found = determinant(&geometry.direction);
+    if !(found.is_finite() && found != 0.0) || geometry.origin.iter().any(|v| !v.is_finite()) {
+        let reason = format!("direction {:?} at {:?} is no frame", geometry.direction, geometry.origin);
+        return Err(ImageError::format(path, reason));
+    }
+    Ok(geometry)
 }
 
-/// Rows of the affine (RAS) in the sform.
-fn sform(h: &NiftiHeader) -> [[f64; 4]; 3] {
-    [h.srow_x, h.srow_y, h.srow_z].map(|row| row.map(f64::from))
+/// Sform or qform, by ITK's rules: the sform if it has no shear and either is the only one, is scanner-based, or hardly
+/// differs from the qform.
+fn choose(h: &NiftiHeader) -> Option<Affine> {
+    let (s, q) = (sform(h), qform(h));
+    let qform_known = h.qform_code > 0;
+    let prefer_sform =
+        h.sform_code > 0 && unskewed(&s) && (!qform_known || h.sform_code == 1 || similar(&s, &q));
+    if prefer_sform { Some(s) } else { qform_known.then_some(q) }
 }
 
-/// Rows of the affine (RAS) that the quaternion gives.
-fn qform(h: &NiftiHeader) -> [[f64; 4]; 3] {
+/// Rows of the sform.
+fn sform(h: &NiftiHeader) -> Affine {
+    [h.srow_x, h.srow_y, h.srow_z]
+}
+
+/// Rows of the affine that the quaternion gives.
+fn qform(h: &NiftiHeader) -> Affine {
     let [mut b, mut c, mut d] = [h.quatern_b, h.quatern_c, h.quatern_d].map(f64::from);
     let mut a = 1.0 - (b * b + c * c + d * d);
     if a < 1e-7 {
@@ -69,35 +115,53 @@ fn qform(h: &NiftiHeader) -> [[f64; 4]; 3] {
         [2.0 * (b * c + a * d), a * a + c * c - b * b - d * d, 2.0 * (c * d - a * b)],
         [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), a * a + d * d - c * c - b * b],
     ];
-    let zooms = [1, 2, 3].map(|axis| f64::from(h.pixdim[axis]).abs());
-    let offsets = [h.quatern_x, h.quatern_y, h.quatern_z].map(f64::from);
+    let zooms = [1, 2, 3].map(|axis| {
+        let zoom = f64::from(h.pixdim[axis]).abs();
+        if zoom > 0.0 { zoom } else { 1.0 }
+    });
+    let offsets = [h.quatern_x, h.quatern_y, h.quatern_z];
     std::array::from_fn(|row| {
         let r = rotation[row];
-        [r[0] * zooms[0], r[1] * zooms[1], r[2] * zooms[2] * flip, offsets[row]]
+        let [x, y, z] = [r[0] * zooms[0], r[1] * zooms[1], r[2] * zooms[2] * flip].map(|v| v as f32);
+        [x, y, z, offsets[row]]
     })
 }
 
-/// Direction cosines and origin (LPS), if the columns of the affine (RAS) are orthogonal.
-fn orient(affine: [[f64; 4]; 3]) -> Option<([[f64; 3]; 3], [f64; 3])> {
-    let column = |k: usize| [affine[0][k], affine[1][k], affine[2][k]];
-    let mut direction = [[0.0; 3]; 3];
-    for k in 0..3 {
-        let c = column(k);
-        let length = c.iter().map(|v| v * v).sum::<f64>().sqrt();
-        if !length.is_finite() || length == 0.0 {
-            return None;
-        }
-        for row in 0..3 {
-            direction[row][k] = if row < 2 { -c[row] / length } else { c[row] / length };
-        }
+/// Length of a column.
+fn length(affine: &Affine, column: usize) -> f32 {
+    affine.iter().map(|row| row[column] * row[column]).sum::<f32>().sqrt()
+}
+
+/// Whether the columns are orthogonal.
+fn unskewed(affine: &Affine) -> bool {
+    let lengths = [0, 1, 2].map(|column| length(affine, column));
+    if lengths.iter().any(|&l| !l.is_finite() || l == 0.0) {
+        return false;
     }
-    for i in 0..3 {
-        for j in 0..i {
-            let dot: f64 = (0..3).map(|row| direction[row][i] * direction[row][j]).sum();
-            if dot.abs() > TOLERANCE {
-                return None;
-            }
-        }
-    }
-    Some((direction, [-affine[0][3], -affine[1][3], affine[2][3]]))
+    let r = affine.map(|row| [0, 1, 2].map(|column| row[column] / lengths[column]));
+    (0..3).all(|i| {
+        (0..3).all(|j| {
+            let dot: f32 = (0..3).map(|k| r[i][k] * r[j][k]).sum();
+            (dot - if i == j { 1.0 } else { 0.0 }).abs() <= SKEW
+        })
+    })
+}
+
+/// Whether scales, directions and offsets agree within the tolerance that ITK has, which does not see which way the slices
+/// are counted.
+fn similar(s: &Affine, q: &Affine) -> bool {
+    let close = |a: f32, b: f32| (a - b).abs() <= SKEW;
+    let column = |k: usize, sign: f32| {
+        let (ls, lq) = (length(s, k), length(q, k));
+        close(ls, lq) && (0..3).all(|row| close(s[row][k] / ls, sign * q[row][k] / lq))
+    };
+    column(0, 1.0)
+        && column(1, 1.0)
+        && (column(2, 1.0) || column(2, -1.0))
+        && (0..3).all(|row| close(s[row][3], q[row][3]))
+}
+
+pub(super) fn determinant(r: &[[f64; 3]; 3]) -> f64 {
+    r[0][0] * (r[1][1] * r[2][2] - r[1][2] * r[2][1]) - r[0][1] * (r[1][0] * r[2][2] - r[1][2] * r[2][0])
+        + r[0][2] * (r[1][0] * r[2][1] - r[1][1] * r[2][0])
 }

@@ -3,14 +3,16 @@
 mod decode;
 mod encode;
 mod frame;
+mod values;
 
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array4, Axis, concatenate};
 
+use decode::Volume;
 pub use encode::write_image;
 
-use crate::{CaseReader, Geometry, Image, ImageError, LabelMap};
+use crate::{CaseReader, Image, ImageError, LabelMap};
 
 /// Which library's view of a file the reader takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +37,10 @@ impl NiftiReader {
     }
 
     fn read(&self, path: &Path) -> Result<Image, ImageError> {
-        let (header, values) = decode::read(path)?;
-        let shape = header.shape(path)?;
+        let Volume { header, shape, values } = decode::read(path, self.0)?;
         let mut geometry = match self.0 {
-            Flavour::SimpleItk => frame::simple_itk(&header, path)?,
-            Flavour::Nibabel if shape.len() == 3 => frame::nibabel(&header),
+            Flavour::SimpleItk => frame::simple_itk(&header, shape.len(), path)?,
+            Flavour::Nibabel if shape.len() == 3 => frame::nibabel(&header, &shape),
             Flavour::Nibabel => {
                 let reason = format!("expected a 3-D image, found {} axes", shape.len());
                 return Err(ImageError::format(path, reason));
@@ -94,7 +95,7 @@ impl CaseReader for NiftiReader {
     }
 
     fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError> {
-        encode::write_labels(path, labels)
+        encode::write_labels(path, labels, self.0)
     }
 }
 
@@ -114,15 +115,5 @@ fn mismatch<T: PartialEq + std::fmt::Debug>(
         other: other.to_owned(),
         expected: format!("{expected:?}"),
         found: format!("{found:?}"),
-    })
-}
-
-/// The 4×4 affine rows (RAS, as in the file) of a geometry: columns are steps along x, y, z.
-fn affine(geometry: &Geometry) -> [[f64; 4]; 3] {
-    let [sz, sy, sx] = geometry.spacing;
-    std::array::from_fn(|row| {
-        let sign = if row < 2 { -1.0 } else { 1.0 };
-        let d = geometry.direction[row];
-        [sign * d[0] * sx, sign * d[1] * sy, sign * d[2] * sz, sign * geometry.origin[row]]
     })
 }

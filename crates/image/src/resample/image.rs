@@ -45,7 +45,11 @@ fn slices(data: ArrayView3<'_, f32>, new_shape: [usize; 3], axis: usize, order: 
         .map(|slice| {
             picked.contains(&slice).then(|| {
                 let slice = data.slice_axis(Axis(axis), ndarray::Slice::from(slice..slice + 1));
-                if <[usize; 3]>::from(slice.dim()) == plane { slice.to_owned() } else { volume(slice, plane, order) }
+                if <[usize; 3]>::from(slice.dim()) == plane {
+                    slice.to_owned()
+                } else {
+                    volume(slice, plane, order)
+                }
             })
         })
         .collect();

@@ -49,7 +49,8 @@ fn volume(values: &[i16], shape: [usize; 3], new_shape: [usize; 3], order: u8) -
     let rows = out.as_slice_mut().unwrap_or_default();
     rows.par_chunks_mut(new_shape[2]).enumerate().for_each(|(row, target)| {
         let (z, y) = (row / new_shape[1], row % new_shape[1]);
-        let nearest_row = &values[(taps[0].nearest[z] * shape[1] + taps[1].nearest[y]) * shape[2]..][..shape[2]];
+        let nearest_row =
+            &values[(taps[0].nearest[z] * shape[1] + taps[1].nearest[y]) * shape[2]..][..shape[2]];
         if order == 0 {
             for (value, &x) in target.iter_mut().zip(&taps[2].nearest) {
                 *value = nearest_row[x];

@@ -125,7 +125,10 @@ pub fn resample_labels(
     }
     check(shape, new_shape, spacing, new_spacing, options)?;
     if options.order > 1 {
-        return Err(ImageError::Resample(format!("labels are resampled with order 0 or 1, not {}", options.order)));
+        return Err(ImageError::Resample(format!(
+            "labels are resampled with order 0 or 1, not {}",
+            options.order
+        )));
     }
     let separate = options.separate_axis(spacing, new_spacing);
     Ok(labels::resample(data, new_shape, separate, options.order))
