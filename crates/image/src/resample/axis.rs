@@ -1,35 +1,33 @@
-//! One axis: where outputs lie between inputs, and interpolation of many lines at once.
-
-use rayon::prelude::*;
+//! One axis: which input samples an output lies between, and their weights.
 
 /// Edge samples that are added on both sides before a spline is fitted.
-const PAD: usize = 12;
-/// Pole of the cubic B-spline filter, √3 − 2.
-const POLE: f64 = -0.267_949_192_431_122_7;
-/// Lines that are filtered side by side.
-const LANES: usize = 16;
+pub(super) const PAD: usize = 12;
 
-/// Coordinate of output `k` in input samples, centres of the outer samples half a sample inside the border.
-pub(super) fn coordinate(k: usize, n_in: usize, n_out: usize) -> f64 {
+/// Coordinate of output `k` in input samples; the centres of the outer samples lie half a sample inside the border.
+fn coordinate(k: usize, n_in: usize, n_out: usize) -> f64 {
     (k as f64 + 0.5) * (n_in as f64 / n_out as f64) - 0.5
 }
 
 /// Index of the input sample nearest to output `k`; halves go up.
 pub(super) fn nearest(k: usize, n_in: usize, n_out: usize) -> usize {
-    let c = n_in as f64 / n_out as f64 * (k as f64 + 0.5) - 0.5;
-    ((c.clamp(0.0, (n_in - 1) as f64) + 0.5).floor() as usize).min(n_in - 1)
-}
-
-/// First of two taps and their weights for linear interpolation; the coordinate is clamped to the samples.
-pub(super) fn linear(k: usize, n_in: usize, n_out: usize) -> (usize, [f64; 2]) {
     let c = coordinate(k, n_in, n_out).clamp(0.0, (n_in - 1) as f64);
-    let first = c.floor();
-    let low = 1.0 - (c - first);
-    (first as usize, [low, 1.0 - low])
+    ((c + 0.5).floor() as usize).min(n_in - 1)
 }
 
-/// First of four taps in the padded line and their weights.
-fn cubic(k: usize, n_in: usize, n_out: usize) -> (usize, [f64; 4]) {
+/// The two input samples around output `k` and their weights for linear interpolation.
+///
+/// Beyond the outer samples both are the outer one, and the weights still are those of the coordinate: their products with
+/// the weights of other axes then round as in the reference, on which exact ties between labels depend.
+pub(super) fn linear(k: usize, n_in: usize, n_out: usize) -> ([usize; 2], [f64; 2]) {
+    let c = coordinate(k, n_in, n_out);
+    let floor = c.floor();
+    let clamp = |index: f64| index.clamp(0.0, (n_in - 1) as f64) as usize;
+    let low = 1.0 - (c - floor);
+    ([clamp(floor), clamp(floor + 1.0)], [low, 1.0 - low])
+}
+
+/// First of four coefficients in the padded line and their weights for cubic interpolation.
+pub(super) fn cubic(k: usize, n_in: usize, n_out: usize) -> (usize, [f64; 4]) {
     let c = coordinate(k, n_in, n_out) + PAD as f64;
     let floor = c.floor();
     let f = c - floor;
@@ -40,131 +38,57 @@ fn cubic(k: usize, n_in: usize, n_out: usize) -> (usize, [f64; 4]) {
     (floor as usize - 1, [w0, w1, w2, 1.0 - w0 - w1 - w2])
 }
 
-/// Interpolates along the middle axis of `[outer][n_in][inner]`, giving `[outer][n_out][inner]`.
-pub(super) fn interpolate(
-    values: &[f64],
-    [outer, n_in, inner]: [usize; 3],
-    n_out: usize,
-    order: u8,
-) -> Vec<f64> {
-    let mut out = vec![0.0; outer * n_out * inner];
-    if n_in == n_out {
-        out.copy_from_slice(values);
-        return out;
-    }
-    let job = Job::new(n_in, n_out, order);
-    if inner == 1 {
-        // Along the fastest axis the lines themselves are the lanes.
-        out.par_chunks_mut(LANES * n_out).zip(values.par_chunks(LANES * n_in)).for_each(|(out, values)| {
-            let lines = values.len() / n_in;
-            let mut block = vec![[0.0; LANES]; job.padded()];
-            job.fill(&mut block, |i, lane| if lane < lines { values[lane * n_in + i] } else { 0.0 });
-            job.run(&mut block, |k, row| {
-                for (lane, value) in row.iter().enumerate().take(lines) {
-                    out[lane * n_out + k] = *value;
-                }
-            });
-        });
-        return out;
-    }
-    out.par_chunks_mut(n_out * inner).zip(values.par_chunks(n_in * inner)).for_each(|(out, values)| {
-        let mut block = vec![[0.0; LANES]; job.padded()];
-        for start in (0..inner).step_by(LANES) {
-            let lanes = LANES.min(inner - start);
-            job.fill(&mut block, |i, lane| if lane < lanes { values[i * inner + start + lane] } else { 0.0 });
-            job.run(&mut block, |k, row| {
-                out[k * inner + start..k * inner + start + lanes].copy_from_slice(&row[..lanes]);
-            });
-        }
-    });
-    out
+/// Which linear taps an axis has: one sample with weight 1 where its size does not change.
+#[derive(Debug)]
+pub(super) struct LinearTaps {
+    taps: Vec<([usize; 2], [f64; 2])>,
+    /// Taps per output: 1 or 2.
+    pub(super) count: usize,
 }
 
-/// Taps and weights of one axis.
-struct Job {
-    n_in: usize,
-    taps: Vec<(usize, [f64; 4])>,
-    pad: usize,
-    spline: bool,
-    width: usize,
-}
-
-impl Job {
-    fn new(n_in: usize, n_out: usize, order: u8) -> Self {
-        let outputs = 0..n_out;
-        let two = |(first, [a, b]): (usize, [f64; 2])| (first, [a, b, 0.0, 0.0]);
-        let (taps, pad, width) = match order {
-            0 => (outputs.map(|k| (nearest(k, n_in, n_out), [1.0, 0.0, 0.0, 0.0])).collect(), 0, 1),
-            1 => (outputs.map(|k| two(linear(k, n_in, n_out))).collect(), 0, 2),
-            _ => (outputs.map(|k| cubic(k, n_in, n_out)).collect(), PAD, 4),
-        };
-        Self { n_in, taps, pad, spline: order == 3, width }
+impl LinearTaps {
+    pub(super) fn new(n_in: usize, n_out: usize) -> Self {
+        if n_in == n_out {
+            return Self { taps: (0..n_in).map(|k| ([k, k], [1.0, 0.0])).collect(), count: 1 };
+        }
+        Self { taps: (0..n_out).map(|k| linear(k, n_in, n_out)).collect(), count: 2 }
     }
 
-    /// Samples of a line with its padding, and one more so that the second linear tap always exists.
-    fn padded(&self) -> usize {
-        self.n_in + 2 * self.pad + 1
-    }
-
-    fn fill(&self, block: &mut [[f64; LANES]], value: impl Fn(usize, usize) -> f64) {
-        let last = self.n_in - 1;
-        for (i, row) in block.iter_mut().enumerate() {
-            let source = i.saturating_sub(self.pad).min(last);
-            for (lane, target) in row.iter_mut().enumerate() {
-                *target = value(source, lane);
-            }
-        }
-    }
-
-    fn run(&self, block: &mut [[f64; LANES]], mut write: impl FnMut(usize, &[f64; LANES])) {
-        if self.spline {
-            let n = self.n_in + 2 * self.pad;
-            prefilter(&mut block[..n]);
-        }
-        for (k, (first, weights)) in self.taps.iter().enumerate() {
-            let mut row = [0.0; LANES];
-            for (samples, weight) in block[*first..].iter().zip(weights).take(self.width) {
-                for (sum, sample) in row.iter_mut().zip(samples) {
-                    *sum += sample * weight;
-                }
-            }
-            write(k, &row);
-        }
+    /// Samples and weights of output `k`; only the first [`Self::count`] of each matter.
+    pub(super) fn at(&self, k: usize) -> ([usize; 2], [f64; 2]) {
+        self.taps[k]
     }
 }
 
-/// Turns samples into cubic B-spline coefficients, line by line, with the half-sample symmetric boundary.
-fn prefilter(line: &mut [[f64; LANES]]) {
-    let n = line.len();
-    let gain = (1.0 - POLE) * (1.0 - 1.0 / POLE);
-    line.as_flattened_mut().iter_mut().for_each(|value| *value *= gain);
-    let end = POLE.powi(n as i32);
-    let first = line[0];
-    let mut start = [0.0; LANES];
-    for lane in 0..LANES {
-        let mut sum = first[lane] + end * line[n - 1][lane];
-        let mut power = POLE;
-        for i in 1..n {
-            sum += power * (line[i][lane] + end * line[n - 1 - i][lane]);
-            power *= POLE;
-            if power == 0.0 {
-                break;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indices(n_in: usize, n_out: usize) -> Vec<usize> {
+        (0..n_out).map(|k| nearest(k, n_in, n_out)).collect()
+    }
+
+    #[test]
+    fn nearest_neighbours_of_four_samples() {
+        assert_eq!(indices(4, 2), [1, 3]);
+        assert_eq!(indices(4, 3), [0, 2, 3]);
+        assert_eq!(indices(4, 5), [0, 1, 2, 2, 3]);
+        assert_eq!(indices(4, 6), [0, 1, 1, 2, 3, 3]);
+        assert_eq!(indices(4, 7), [0, 0, 1, 2, 2, 3, 3]);
+        assert_eq!(indices(4, 8), [0, 0, 1, 1, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn weights_sum_to_one() {
+        for (n_in, n_out) in [(1, 5), (3, 7), (9, 4), (13, 13)] {
+            for k in 0..n_out {
+                let ([a, b], weights) = linear(k, n_in, n_out);
+                assert!(a <= b && b < n_in);
+                assert_eq!(weights.iter().sum::<f64>(), 1.0);
+                let (first, weights) = cubic(k, n_in, n_out);
+                assert!(first + 3 < n_in + 2 * PAD);
+                approx::assert_abs_diff_eq!(weights.iter().sum::<f64>(), 1.0, epsilon = 1e-15);
             }
-        }
-        start[lane] = first[lane] + sum * POLE / (1.0 - end * end);
-    }
-    line[0] = start;
-    for i in 1..n {
-        let before = line[i - 1];
-        for (value, before) in line[i].iter_mut().zip(before) {
-            *value += POLE * before;
-        }
-    }
-    line[n - 1].iter_mut().for_each(|value| *value *= POLE / (POLE - 1.0));
-    for i in (0..n - 1).rev() {
-        let after = line[i + 1];
-        for (value, after) in line[i].iter_mut().zip(after) {
-            *value = POLE * (after - *value);
         }
     }
 }

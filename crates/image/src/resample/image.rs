@@ -1,9 +1,10 @@
-//! Images: one pass per axis, then clipping to the range of the input.
+//! Images: interpolation, then clipping to the range of the input.
 
-use ndarray::{Array3, ArrayView3, Axis, Zip};
+use ndarray::{Array3, ArrayView3, Axis, Slice, Zip};
 use rayon::prelude::*;
 
-use super::axis::{interpolate, nearest};
+use super::axis::nearest;
+use super::{linear, spline};
 
 /// Resamples one channel; `separate` is the axis that is resampled on its own.
 pub(super) fn resample(
@@ -18,19 +19,27 @@ pub(super) fn resample(
     }
 }
 
-/// All three axes in turn.
+/// All three axes.
 fn volume(data: ArrayView3<'_, f32>, new_shape: [usize; 3], order: u8) -> Array3<f32> {
     let (low, high) = range(data);
-    let mut shape: [usize; 3] = data.dim().into();
-    let mut values: Vec<f64> = data.iter().map(|&v| f64::from(v)).collect();
-    for axis in 0..3 {
-        let outer = shape[..axis].iter().product();
-        let inner = shape[axis + 1..].iter().product();
-        values = interpolate(&values, [outer, shape[axis], inner], new_shape[axis], order);
-        shape[axis] = new_shape[axis];
-    }
-    let values: Vec<f32> = values.into_par_iter().map(|v| clip(v, low, high)).collect();
-    Array3::from_shape_vec(shape, values).unwrap_or_else(|_| Array3::zeros(shape))
+    let clip = |value: f64| {
+        // Not `clamp`: NaN stays NaN, and a volume of NaN alone has no range.
+        let value = if value < low { low } else { value };
+        (if value > high { high } else { value }) as f32
+    };
+    let values = match order {
+        0 => return nearest_volume(data, new_shape),
+        1 => linear::volume(data, new_shape, clip),
+        _ => spline::volume(data, new_shape).into_par_iter().map(clip).collect(),
+    };
+    Array3::from_shape_vec(new_shape, values).unwrap_or_else(|_| Array3::zeros(new_shape))
+}
+
+fn nearest_volume(data: ArrayView3<'_, f32>, new_shape: [usize; 3]) -> Array3<f32> {
+    let index: [Vec<usize>; 3] = std::array::from_fn(|axis| {
+        (0..new_shape[axis]).map(|k| nearest(k, data.len_of(Axis(axis)), new_shape[axis])).collect()
+    });
+    Array3::from_shape_fn(new_shape, |(z, y, x)| data[[index[0][z], index[1][y], index[2][x]]])
 }
 
 /// Every slice across `axis` on its own, then the nearest slice along it.
@@ -44,7 +53,7 @@ fn slices(data: ArrayView3<'_, f32>, new_shape: [usize; 3], axis: usize, order: 
         .into_par_iter()
         .map(|slice| {
             picked.contains(&slice).then(|| {
-                let slice = data.slice_axis(Axis(axis), ndarray::Slice::from(slice..slice + 1));
+                let slice = data.slice_axis(Axis(axis), Slice::from(slice..slice + 1));
                 if <[usize; 3]>::from(slice.dim()) == plane {
                     slice.to_owned()
                 } else {
@@ -63,16 +72,12 @@ fn slices(data: ArrayView3<'_, f32>, new_shape: [usize; 3], axis: usize, order: 
 
 /// Smallest and largest value, NaN aside.
 fn range(data: ArrayView3<'_, f32>) -> (f64, f64) {
-    let (mut low, mut high) = (f32::INFINITY, f32::NEG_INFINITY);
-    for &v in data {
-        low = low.min(v);
-        high = high.max(v);
-    }
+    let (low, high) = data
+        .axis_iter(Axis(0))
+        .into_par_iter()
+        .map(|plane| {
+            plane.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &v| (low.min(v), high.max(v)))
+        })
+        .reduce(|| (f32::INFINITY, f32::NEG_INFINITY), |a, b| (a.0.min(b.0), a.1.max(b.1)));
     (f64::from(low), f64::from(high))
-}
-
-fn clip(value: f64, low: f64, high: f64) -> f32 {
-    // Not `clamp`: NaN stays NaN, and a volume of NaN alone has no range.
-    let value = if value < low { low } else { value };
-    (if value > high { high } else { value }) as f32
 }

@@ -3,7 +3,7 @@
 use ndarray::{Array3, ArrayView3, Axis};
 use rayon::prelude::*;
 
-use super::axis::{linear, nearest};
+use super::axis::{LinearTaps, nearest};
 
 /// Resamples a label map; `separate` is the axis that is resampled on its own.
 pub(super) fn resample(
@@ -26,20 +26,16 @@ pub(super) fn resample(
     in_plane.select(Axis(axis), &picked)
 }
 
-/// Taps of one axis: two input samples with their weights, and the nearest one.
+/// Taps of one axis: the samples that have a part in each output, and the nearest one.
 struct Taps {
-    linear: Vec<([usize; 2], [f64; 2])>,
+    linear: LinearTaps,
     nearest: Vec<usize>,
 }
 
 impl Taps {
-    /// An axis whose size does not change is left alone: its own sample with weight 1.
     fn new(n_in: usize, n_out: usize) -> Self {
-        let taps = (0..n_out).map(|k| {
-            let (first, weights) = linear(k, n_in, n_out);
-            ([first, (first + 1).min(n_in - 1)], weights)
-        });
-        Self { linear: taps.collect(), nearest: (0..n_out).map(|k| nearest(k, n_in, n_out)).collect() }
+        let nearest = (0..n_out).map(|k| nearest(k, n_in, n_out)).collect();
+        Self { linear: LinearTaps::new(n_in, n_out), nearest }
     }
 }
 
@@ -57,14 +53,14 @@ fn volume(values: &[i16], shape: [usize; 3], new_shape: [usize; 3], order: u8) -
             }
             return;
         }
-        let ((iz, wz), (iy, wy)) = (taps[0].linear[z], taps[1].linear[y]);
+        let ((iz, wz), (iy, wy)) = (taps[0].linear.at(z), taps[1].linear.at(y));
         // The four input rows around this output row, and their weights in the order z, then y.
         let rows: [(&[i16], f64); 4] = std::array::from_fn(|i| {
             let (a, b) = (i / 2, i % 2);
             (&values[(iz[a] * shape[1] + iy[b]) * shape[2]..][..shape[2]], wz[a] * wy[b])
         });
         for (x, value) in target.iter_mut().enumerate() {
-            let (ix, wx) = taps[2].linear[x];
+            let (ix, wx) = taps[2].linear.at(x);
             let labels: [i16; 8] = std::array::from_fn(|i| rows[i / 2].0[ix[i % 2]]);
             *value = if labels.iter().all(|l| *l == labels[0]) {
                 labels[0]

@@ -3,6 +3,8 @@
 mod axis;
 mod image;
 mod labels;
+mod linear;
+mod spline;
 
 use ndarray::{Array3, Array4, ArrayView3, ArrayView4};
 
