@@ -1,0 +1,89 @@
+//! A small drawn data set and the program to run on it.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use nnunet_examples::drawn::{DrawnDataset, write_dataset};
+use tempfile::TempDir;
+
+pub const NAME: &str = "Dataset900_Drawn";
+
+/// A folder with a drawn data set of `cases` labelled cases and one test case.
+pub struct Sandbox {
+    root: TempDir,
+}
+
+impl Sandbox {
+    pub fn new(cases: usize) -> Self {
+        let root = TempDir::new().unwrap();
+        let spec = DrawnDataset { training_cases: cases, test_cases: 1, field_of_view: 24.0, seed: 3 };
+        write_dataset(&root.path().join("raw"), NAME, &spec).unwrap();
+        Self { root }
+    }
+
+    pub fn path(&self, rest: &str) -> PathBuf {
+        self.root.path().join(rest)
+    }
+
+    /// A file of the raw data set.
+    pub fn raw(&self, rest: &str) -> PathBuf {
+        self.path("raw").join(NAME).join(rest)
+    }
+
+    /// Runs `nnunet` with the three folders set and two threads.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nnunet"));
+        command.args(arguments).args(["--threads", "2"]);
+        for folder in ["raw", "preprocessed", "results"] {
+            command.arg(format!("--{folder}")).arg(self.path(folder));
+        }
+        command.output().unwrap()
+    }
+
+    /// Runs a command that must succeed and returns its standard output.
+    pub fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// Runs a command that must fail with exit code 1 and returns its standard error, which must hold exactly one error.
+    pub fn fail(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.matches("error: ").count(), 1, "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+        stderr
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// All files below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut list = Vec::new();
+    for entry in entries.map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            list.extend(files(&entry));
+        } else {
+            list.push(entry);
+        }
+    }
+    list.sort();
+    list
+}
+
+/// Fails if a temporary file or folder is left.
+pub fn assert_clean(folder: &Path) {
+    let left: Vec<_> = files(folder)
+        .into_iter()
+        .filter(|path| path.components().any(|part| part.as_os_str().to_string_lossy().ends_with(".part")))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
