@@ -42,67 +42,109 @@ pub fn nonzero_mask(data: ArrayView4<'_, f32>) -> Array3<bool> {
     mask
 }
 
+/// What is known of a voxel while holes are sought.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Unknown,
+    Foreground,
+    Outside,
+}
+
+/// Floods the background from the borders, run by run along x; what is not reached is a hole.
 fn fill_holes(mask: &mut Array3<bool>) {
     let (nz, ny, nx) = mask.dim();
-    let Some(values) = mask.as_slice_mut() else { return };
-    if values.iter().all(|&v| v) {
-        return;
-    }
-    let mut outside = vec![false; values.len()];
-    let mut stack = Vec::new();
-    let border = |z: usize, y: usize, x: usize| {
-        z == 0 || y == 0 || x == 0 || z + 1 == nz || y + 1 == ny || x + 1 == nx
+    let mut flood = Flood {
+        states: mask.iter().map(|&v| if v { State::Foreground } else { State::Unknown }).collect(),
+        shape: [nz, ny, nx],
+        seeds: Vec::new(),
     };
-    for z in 0..nz {
-        for y in 0..ny {
-            let inner_row = z > 0 && z + 1 < nz && y > 0 && y + 1 < ny;
-            let step = if inner_row && nx > 1 { nx - 1 } else { 1 };
-            for x in (0..nx).step_by(step) {
-                let i = (z * ny + y) * nx + x;
-                if border(z, y, x) && !values[i] && !outside[i] {
-                    outside[i] = true;
-                    stack.push(i);
+    for row in 0..nz * ny {
+        let (z, y) = (row / ny, row % ny);
+        let on_border = z == 0 || z + 1 == nz || y == 0 || y + 1 == ny;
+        if on_border {
+            flood.seed_runs(row * nx, row * nx + nx);
+        } else {
+            flood.seed_runs(row * nx, row * nx + 1.min(nx));
+            flood.seed_runs(row * nx + nx.saturating_sub(1), row * nx + nx);
+        }
+        flood.run();
+    }
+    mask.iter_mut().zip(flood.states).for_each(|(value, state)| *value = state != State::Outside);
+}
+
+struct Flood {
+    states: Vec<State>,
+    shape: [usize; 3],
+    seeds: Vec<usize>,
+}
+
+impl Flood {
+    /// Remembers one voxel of each run of unknown voxels in this part of a row.
+    fn seed_runs(&mut self, start: usize, end: usize) {
+        let mut inside = false;
+        for (offset, &state) in self.states[start..end].iter().enumerate() {
+            if state == State::Unknown && !inside {
+                self.seeds.push(start + offset);
+            }
+            inside = state == State::Unknown;
+        }
+    }
+
+    /// Marks everything that the seeds reach through faces.
+    fn run(&mut self) {
+        let [nz, ny, nx] = self.shape;
+        while let Some(seed) = self.seeds.pop() {
+            if self.states[seed] != State::Unknown {
+                continue;
+            }
+            let (row, column) = (seed / nx, seed % nx);
+            let line = &self.states[row * nx..][..nx];
+            let unknown = |state: &&State| **state == State::Unknown;
+            let start = column - line[..column].iter().rev().take_while(unknown).count();
+            let end = column + line[column..].iter().take_while(unknown).count();
+            self.states[row * nx + start..row * nx + end].fill(State::Outside);
+            let (z, y) = (row / ny, row % ny);
+            let neighbours = [
+                (y > 0, row.wrapping_sub(1)),
+                (y + 1 < ny, row + 1),
+                (z > 0, row.wrapping_sub(ny)),
+                (z + 1 < nz, row + ny),
+            ];
+            for (exists, neighbour) in neighbours {
+                if exists {
+                    self.seed_runs(neighbour * nx + start, neighbour * nx + end);
                 }
             }
         }
     }
-    while let Some(i) = stack.pop() {
-        let (z, y, x) = (i / nx / ny, i / nx % ny, i % nx);
-        let mut visit = |inside: bool, j: usize| {
-            if inside && !values[j] && !outside[j] {
-                outside[j] = true;
-                stack.push(j);
-            }
-        };
-        visit(x > 0, i.wrapping_sub(1));
-        visit(x + 1 < nx, i + 1);
-        visit(y > 0, i.wrapping_sub(nx));
-        visit(y + 1 < ny, i + nx);
-        visit(z > 0, i.wrapping_sub(nx * ny));
-        visit(z + 1 < nz, i + nx * ny);
-    }
-    values.iter_mut().zip(outside).for_each(|(value, outside)| *value = !outside);
 }
 
 /// Tight box around the true voxels; the whole array if there is none.
 pub fn bounding_box(mask: ArrayView3<'_, bool>) -> BoundingBox {
-    let shape: [usize; 3] = mask.dim().into();
-    let mut bbox = BoundingBox { start: [0; 3], end: shape };
-    for axis in 0..3 {
-        let any = |i: &usize| mask.index_axis(Axis(axis), *i).iter().any(|&v| v);
-        let Some(first) = (0..shape[axis]).find(any) else {
-            return BoundingBox { start: [0; 3], end: shape };
-        };
-        bbox.start[axis] = first;
-        bbox.end[axis] = (first..shape[axis]).rfind(any).unwrap_or(first) + 1;
+    let (mut start, mut end) = ([usize::MAX; 3], [0; 3]);
+    for (z, plane) in mask.outer_iter().enumerate() {
+        for (y, row) in plane.outer_iter().enumerate() {
+            let Some(first) = row.iter().position(|&v| v) else { continue };
+            let last = row.iter().rposition(|&v| v).unwrap_or(first);
+            for (axis, [low, high]) in [[z, z], [y, y], [first, last]].into_iter().enumerate() {
+                start[axis] = low.min(start[axis]);
+                end[axis] = (high + 1).max(end[axis]);
+            }
+        }
     }
-    bbox
+    if end[0] == 0 {
+        return BoundingBox { start: [0; 3], end: mask.dim().into() };
+    }
+    BoundingBox { start, end }
 }
 
 /// Crops image and labels to the box around the non-zero mask, as nnU-Net does.
 ///
 /// Labels of 0 outside the mask become −1, others are kept. Without labels the result has 0 inside the mask and −1
-/// outside. `labels` must have the shape of the image.
+/// outside.
+///
+/// # Panics
+/// The labels do not have the shape of the image; callers compare the shapes of what they read.
 pub fn crop_to_nonzero(image: ArrayView4<'_, f32>, labels: Option<ArrayView3<'_, i16>>) -> Cropped {
     let mask = nonzero_mask(image);
     let bbox = bounding_box(mask.view());
@@ -155,6 +197,30 @@ mod tests {
         image.slice_mut(ndarray::s![0, .., .., 0]).fill(0.0);
         image[[0, 1, 1, 2]] = 0.0;
         assert!(nonzero_mask(image.view())[[1, 1, 2]]);
+    }
+
+    #[test]
+    fn a_winding_background_is_reached_and_a_closed_one_is_not() {
+        let drawing = [
+            "#########",
+            "#.......#",
+            "#.#####.#",
+            "#.#...#.#",
+            "#.#.#.#.#",
+            "#.#...#.#",
+            "#.#####.#",
+            "#.......#",
+            "####.####",
+        ];
+        let mut image = Array4::<f32>::ones((1, 3, 9, 9));
+        for (y, row) in drawing.iter().enumerate() {
+            for (x, pixel) in row.chars().enumerate() {
+                image[[0, 1, y, x]] = if pixel == '#' { 7.0 } else { 0.0 };
+            }
+        }
+        let mask = nonzero_mask(image.view());
+        assert!(!mask[[1, 1, 4]] && !mask[[1, 7, 1]], "open through the gap in the last row");
+        assert!(mask[[1, 3, 3]] && mask[[1, 5, 4]], "closed");
     }
 
     #[test]

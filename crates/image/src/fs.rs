@@ -19,7 +19,7 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Resul
     builder.prefix(".").suffix(".part");
     // Temporary files are private by default; results are to be as readable as other files.
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(|e| {
         io::Error::new(e.kind(), format!("cannot create a file in {}: {}", folder.display(), reason(&e)))
     })?;

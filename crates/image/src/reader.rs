@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ndarray::Axis;
+
 use crate::{Image, ImageError, LabelMap};
 
 /// Reads the images of a case and reads and writes segmentations.
@@ -35,11 +37,12 @@ pub trait CaseReader: Send + Sync {
             let reason = format!("a segmentation has one channel, found {channels}");
             return Err(ImageError::Format { path: path.to_owned(), reason });
         }
-        let data = data.index_axis_move(ndarray::Axis(0), 0);
-        for (voxel, &value) in data.indexed_iter() {
-            if value.fract() != 0.0 || !(-32768.0..=32767.0).contains(&value) {
-                return Err(ImageError::NotALabel { path: path.to_owned(), value, voxel: voxel.into() });
-            }
+        let data = data.index_axis_move(Axis(0), 0);
+        let is_label = |v: f32| v.fract() == 0.0 && (f32::from(i16::MIN)..=f32::from(i16::MAX)).contains(&v);
+        if !data.iter().all(|&v| is_label(v)) {
+            let found = data.indexed_iter().find(|(_, v)| !is_label(**v));
+            let (voxel, value) = found.map_or(([0; 3], f32::NAN), |(voxel, &v)| (voxel.into(), v));
+            return Err(ImageError::NotALabel { path: path.to_owned(), value, voxel });
         }
         Ok(LabelMap { data: data.mapv(|value| value as i16), geometry })
     }
@@ -55,7 +58,7 @@ pub trait CaseReader: Send + Sync {
 /// qualifies if it knows the ending and can read the example.
 ///
 /// # Errors
-/// No reader that is compiled in qualifies; if the example could not be read, the error of the last candidate.
+/// No reader that is compiled in qualifies; if the example could not be read, the error of the first candidate.
 pub fn reader_for(file_ending: &str, example: Option<&Path>) -> Result<Arc<dyn CaseReader>, ImageError> {
     let mut failure = None;
     for (reader, endings) in readers() {

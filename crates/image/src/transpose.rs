@@ -4,7 +4,8 @@ use ndarray::{Array3, Array4, ArrayView3, ArrayView4};
 
 /// Permutes the spatial axes: axis `i` of the result is axis `axes[i]` of the input; channels stay first.
 ///
-/// `axes` must be a permutation of 0, 1, 2.
+/// # Panics
+/// `axes` is not a permutation of 0, 1, 2.
 pub fn transpose_image(image: ArrayView4<'_, f32>, axes: [usize; 3]) -> Array4<f32> {
     image.permuted_axes([0, axes[0] + 1, axes[1] + 1, axes[2] + 1]).as_standard_layout().into_owned()
 }

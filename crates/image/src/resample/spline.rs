@@ -10,7 +10,7 @@ use super::axis::{PAD, cubic};
 /// Pole of the cubic B-spline filter, √3 − 2.
 const POLE: f64 = -0.267_949_192_431_122_7;
 /// Lines that are filtered side by side.
-const LANES: usize = 8;
+const LANES: usize = 16;
 
 /// One sample of each of the lines that are filtered together.
 type Row = [f64; LANES];
