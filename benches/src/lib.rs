@@ -1,1 +1,0 @@
-//! benches of the nnunet workspace.
