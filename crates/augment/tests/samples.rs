@@ -75,6 +75,10 @@ proptest! {
             prop_assert_eq!(&found, &target);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn resampling_is_interpolation_voxel_by_voxel((patch, in_plane) in shapes(), seed: u64) {
@@ -88,6 +92,13 @@ proptest! {
             let at = coordinate(&config, &geometry, source.image.shape(), [z, y, x]);
             let expected = interpolate(&source.image, c, at);
             prop_assert!((f64::from(value) - expected).abs() < 1e-5, "{value} instead of {expected} at {at:?}");
+        }
+        for ((c, z, y, x), &label) in found.labels.indexed_iter() {
+            let at = coordinate(&config, &geometry, source.image.shape(), [z, y, x]);
+            let [best, second] = best_labels(&source.labels, c, at);
+            // Where two labels are nearly as strong, rounding and the nearest voxel decide; golden values cover that.
+            let clear = best.1 - second.1 > 1e-3;
+            prop_assert!(!clear || label == best.0.max(0), "{label} instead of {best:?} at {at:?}");
         }
     }
 }
@@ -122,6 +133,20 @@ fn interpolate(image: &Array4<f32>, channel: usize, at: [f64; 3]) -> f64 {
         sum += if c == channel { weight * f64::from(v) } else { 0.0 };
     }
     sum
+}
+
+/// The two strongest labels with their interpolated indicators; what lies outside counts as −1.
+fn best_labels(labels: &Array4<i16>, channel: usize, at: [f64; 3]) -> [(i16, f64); 2] {
+    let mut strengths: Vec<(i16, f64)> = (0..8)
+        .map(|label| {
+            let indicator = labels.mapv(|l| f32::from(u8::from(l == label)));
+            (label, interpolate(&indicator, channel, at))
+        })
+        .collect();
+    let inside: f64 = strengths.iter().map(|s| s.1).sum();
+    strengths.push((-1, 1.0 - inside));
+    strengths.sort_by(|a, b| b.1.total_cmp(&a.1));
+    [strengths[0], strengths[1]]
 }
 
 #[test]

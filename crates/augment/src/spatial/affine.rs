@@ -45,12 +45,13 @@ impl Affine {
     /// Coordinates of the row of the patch that starts at voxel `(z, y, 0)`.
     pub(crate) fn row(&self, z: usize, y: usize) -> Row {
         let [dz, dy, dx] = self.offset([z, y, 0]);
-        let at = |axis: usize| {
-            let m = self.matrix[axis];
+        let mut row = Row { start: [0; 3], step: [0; 3] };
+        for (axis, m) in self.matrix.iter().enumerate() {
             let centre = (self.loaded[axis] as f64 - 1.0) / 2.0;
-            fixed(m[0] * dz + m[1] * dy + m[2] * dx + centre)
-        };
-        Row { start: [at(0), at(1), at(2)], step: [0, 1, 2].map(|axis| fixed(self.matrix[axis][2])) }
+            row.start[axis] = fixed(m[0] * dz + m[1] * dy + m[2] * dx + centre);
+            row.step[axis] = fixed(m[2]);
+        }
+        row
     }
 
     /// Voxels of the loaded patch that the patch can touch, as `(start, end)` along an axis.
@@ -76,8 +77,12 @@ impl Row {
     /// Exact: coordinates along a row are a linear sequence of integers.
     pub(crate) fn within(&self, axis: usize, low: i64, high: i64, count: usize) -> (usize, usize) {
         let (start, step) = (self.start[axis], self.step[axis]);
+        let inside = low..high;
+        if count > 0 && inside.contains(&start) && inside.contains(&(start + (count as i64 - 1) * step)) {
+            return (0, count);
+        }
         let (first, end) = if step == 0 {
-            if (low..high).contains(&start) { (0, count as i64) } else { (0, 0) }
+            (0, 0)
         } else if step > 0 {
             (ceil_div(low - start, step), ceil_div(high - start, step))
         } else {
@@ -103,7 +108,8 @@ fn ceil_div(a: i64, b: i64) -> i64 {
 }
 
 fn fixed(value: f64) -> i64 {
-    (value * ONE as f64).round() as i64
+    let scaled = value * ONE as f64;
+    (scaled + 0.5f64.copysign(scaled)) as i64
 }
 
 fn check(parameters: &Parameters, loaded: [usize; 3]) -> Result<(), AugmentError> {

@@ -9,14 +9,17 @@ const SCORE: f32 = 1000.0;
 /// score wins; where scores are equal, the label of the nearest corner if it is among the best, otherwise the smallest
 /// label (nnU-Net v2.8.1 behaviour). Labels that are not at a corner score zero, so they need no look.
 pub(super) fn vote(labels: &[i16; 8], weights: &[f32; 8], nearest: usize) -> i16 {
+    let first = labels[0];
+    let other = labels.iter().fold(first, |other, &label| if label == first { other } else { label });
+    if labels.iter().all(|&label| (label == first) | (label == other)) {
+        return vote_of_two([first, other], labels, weights, nearest);
+    }
     let (mut best, mut winner, mut of_nearest) = (f32::NEG_INFINITY, 0, f32::NEG_INFINITY);
-    for i in 0..8 {
-        let label = labels[i];
+    for (i, &label) in labels.iter().enumerate() {
         if labels[..i].contains(&label) {
             continue;
         }
-        let score: f32 = (i..8).filter(|&k| labels[k] == label).map(|k| SCORE * weights[k]).sum();
-        let score = to_half(score);
+        let score = score(label, labels, weights);
         if label == labels[nearest] {
             of_nearest = score;
         }
@@ -25,6 +28,24 @@ pub(super) fn vote(labels: &[i16; 8], weights: &[f32; 8], nearest: usize) -> i16
         }
     }
     if of_nearest == best { labels[nearest] } else { winner }
+}
+
+/// [`vote`] where each corner has one of two labels; the nearest corner then settles every tie.
+fn vote_of_two([a, b]: [i16; 2], labels: &[i16; 8], weights: &[f32; 8], nearest: usize) -> i16 {
+    let (of_a, of_b) = (score(a, labels, weights), score(b, labels, weights));
+    if of_a == of_b {
+        labels[nearest]
+    } else if of_a > of_b {
+        a
+    } else {
+        b
+    }
+}
+
+/// 1000 times the interpolated indicator of a label, in half precision.
+fn score(label: i16, labels: &[i16; 8], weights: &[f32; 8]) -> f32 {
+    let parts = labels.iter().zip(weights).map(|(&l, &w)| if l == label { SCORE * w } else { 0.0 });
+    to_half(parts.sum())
 }
 
 /// Rounds to the nearest number with eleven significant bits, ties to even: binary16 for scores, of which only

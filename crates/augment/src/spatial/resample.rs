@@ -27,7 +27,8 @@ pub(crate) fn resample(
     let voxels: usize = window.shape.iter().product();
     let count: usize = patch.iter().product();
     let width = patch[2];
-    for (index, z, y) in (0..patch[0] * patch[1]).map(|i| (i * width, i / patch[1], i % patch[1])) {
+    for (z, y) in (0..patch[0]).flat_map(|z| (0..patch[1]).map(move |y| (z, y))) {
+        let index = (z * patch[1] + y) * width;
         let mut walk = Walk::new(affine.row(z, y), window, width);
         if !tables.fill(&walk.row, walk.interior, window.shape) {
             walk.interior = (walk.touching.0, walk.touching.0);

@@ -5,7 +5,7 @@
 //! of border voxels; a property test holds them equal.
 #![allow(unsafe_code)]
 
-use super::affine::{FRACTION_BITS, ONE, Row};
+use super::affine::{FRACTION_BITS, Row};
 
 /// Where the voxels of one row's interior read: index of the lower corner and fractions per axis.
 #[derive(Debug, Default)]
@@ -20,8 +20,12 @@ pub(crate) struct RowTables {
 
 /// The fraction of a coordinate as f32, 24 bits of it.
 pub(super) fn fraction(coordinate: i64) -> f32 {
+    fraction_of(coordinate as u32)
+}
+
+fn fraction_of(lower_half: u32) -> f32 {
     const SCALE: f32 = 1.0 / (1 << 24) as f32;
-    (((coordinate & (ONE - 1)) as u32) >> 8) as i32 as f32 * SCALE
+    (lower_half >> 8) as i32 as f32 * SCALE
 }
 
 impl RowTables {
@@ -36,17 +40,23 @@ impl RowTables {
         if first >= end || !fits(row, first, end, shape, self.planar) {
             return false;
         }
-        let (height, width) = (shape[1] as u32, shape[2] as u32);
         let start = row.at(first);
-        let along = |axis: usize| {
-            (0..(end - first) as u64)
-                .map(move |j| (start[axis] as u64).wrapping_add(j.wrapping_mul(row.step[axis] as u64)))
-        };
+        self.base.resize(end - first, 0);
+        let [mut z, mut y, mut x] = start.map(|c| c as u64);
+        let [step_z, step_y, step_x] = row.step.map(|c| c as u64);
+        let (height, width) = (shape[1] as u32, shape[2] as u32);
         let index = |c: u64| (c >> FRACTION_BITS) as u32;
-        let cells = along(0).zip(along(1)).zip(along(2));
-        self.base.extend(cells.map(|((z, y), x)| (index(z) * height + index(y)) * width + index(x)));
+        for base in &mut self.base {
+            *base = (index(z) * height + index(y)) * width + index(x);
+            z = z.wrapping_add(step_z);
+            y = y.wrapping_add(step_y);
+            x = x.wrapping_add(step_x);
+        }
         for axis in usize::from(self.planar)..3 {
-            self.fraction[axis].extend(along(axis).map(|c| fraction(c as i64)));
+            // Fractions are the lower half of the coordinates, whose sums do not depend on the upper half.
+            let (start, step) = (start[axis] as u32, row.step[axis] as u32);
+            let at = move |j: u32| start.wrapping_add(j.wrapping_mul(step));
+            self.fraction[axis].extend((0..(end - first) as u32).map(|j| fraction_of(at(j))));
         }
         true
     }
