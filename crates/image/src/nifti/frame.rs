@@ -67,13 +67,19 @@ pub(super) fn simple_itk(h: &NiftiHeader, axes: usize, path: &Path) -> Result<Ge
     };
     // A flat image keeps the part of the directions that lies in its plane.
     let axes = axes.min(3);
+    // ITK counts x and y the other way round.
+    let affine: [[f64; 4]; 3] = std::array::from_fn(|row| {
+        let sign = if row < 2 { -1.0 } else { 1.0 };
+        affine[row].map(|v| sign * f64::from(v))
+    });
     for column in 0..axes {
-        let signed = |row: usize| f64::from(affine[row][column]) * if row < 2 { -1.0 } else { 1.0 };
-        let norm = (0..axes).map(|row| signed(row) * signed(row)).sum::<f64>().sqrt();
-        for row in 0..axes {
-            geometry.direction[row][column] = signed(row) / if norm > 0.0 { norm } else { 1.0 };
+        let norm = affine[..axes].iter().map(|row| row[column] * row[column]).sum::<f64>().sqrt();
+        for (target, row) in geometry.direction[..axes].iter_mut().zip(&affine) {
+            target[column] = row[column] / if norm > 0.0 { norm } else { 1.0 };
         }
-        geometry.origin[column] = f64::from(affine[column][3]) * unit * if column < 2 { -1.0 } else { 1.0 };
+    }
+    for (target, row) in geometry.origin[..axes].iter_mut().zip(&affine) {
+        *target = row[3] * unit;
     }
     let found = determinant(&geometry.direction);
     if !(found.is_finite() && found != 0.0) || geometry.origin.iter().any(|v| !v.is_finite()) {

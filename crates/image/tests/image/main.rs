@@ -1,0 +1,19 @@
+//! The public interface against SimpleITK, nibabel and nnU-Net (golden files, see `tests/golden/make.py`), against slow
+//! and simple versions of itself, and against broken files.
+
+mod crop;
+#[cfg(feature = "nifti")]
+mod errors;
+#[cfg(feature = "nifti")]
+mod nifti;
+#[cfg(feature = "nifti")]
+mod real_data;
+mod resample;
+#[cfg(feature = "npz")]
+mod resample_golden;
+
+/// A file or folder of the golden data.
+#[cfg(any(feature = "nifti", feature = "npz"))]
+fn golden(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}

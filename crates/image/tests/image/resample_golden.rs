@@ -1,0 +1,73 @@
+//! Resampling against nnU-Net's own function.
+
+use ndarray::{Array3, Array4, ArrayD, Ix3, Ix4};
+use nnunet_image::npz::{read_npz_f32, read_npz_i16};
+use nnunet_image::{ResampleOptions, SeparateZ, resample_image, resample_labels};
+
+use crate::golden;
+
+const CASES: usize = 10;
+
+/// Spacing, new spacing and options of one case.
+fn parameters(key: &str) -> ([f64; 3], [f64; 3], ResampleOptions) {
+    let p: Vec<f64> = read_npz_f32(&golden("resample.npz"), &format!("{key}_p"))
+        .unwrap()
+        .iter()
+        .map(|&v| f64::from(v))
+        .collect();
+    let separate_z = [SeparateZ::Auto, SeparateZ::Always, SeparateZ::Never][p[6] as usize];
+    let options = ResampleOptions { separate_z, order: p[7] as u8, ..ResampleOptions::image() };
+    ([p[0], p[1], p[2]], [p[3], p[4], p[5]], options)
+}
+
+fn images(key: &str) -> (Array4<f32>, Array4<f32>) {
+    let read = |part: &str| -> ArrayD<f32> {
+        read_npz_f32(&golden("resample.npz"), &format!("{key}_{part}")).unwrap()
+    };
+    let shaped = |array: ArrayD<f32>| array.into_dimensionality::<Ix4>().unwrap();
+    (shaped(read("in")), shaped(read("out")))
+}
+
+#[test]
+fn cubic_images_agree_to_the_last_bit_or_the_one_before() {
+    for case in 0..CASES {
+        let key = format!("image_{case}");
+        let (input, expected) = images(&key);
+        let (spacing, new_spacing, options) = parameters(&key);
+        let (_, z, y, x) = expected.dim();
+        let found = resample_image(input.view(), [z, y, x], spacing, new_spacing, &options).unwrap();
+        for (a, b) in found.iter().zip(&expected) {
+            // The axes are resampled one after the other here, which moves the sums by about 1e-15 before they are
+            // rounded to single precision.
+            assert!((a - b).abs() <= f32::EPSILON * b.abs().max(1.0), "{key}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn linear_images_agree_to_the_bit() {
+    for case in 0..CASES {
+        let key = format!("linear_{case}");
+        let (input, expected) = images(&key);
+        let (spacing, new_spacing, options) = parameters(&key);
+        let (_, z, y, x) = expected.dim();
+        let found = resample_image(input.view(), [z, y, x], spacing, new_spacing, &options).unwrap();
+        assert_eq!(found, expected, "{key}");
+    }
+}
+
+#[test]
+fn labels_agree_everywhere() {
+    for case in 0..CASES {
+        let key = format!("labels_{case}");
+        let read = |part: &str| -> Array3<i16> {
+            let array = read_npz_i16(&golden("resample.npz"), &format!("{key}_{part}")).unwrap();
+            array.into_dimensionality::<Ix4>().unwrap().index_axis_move(ndarray::Axis(0), 0)
+        };
+        let (input, expected) = (read("in"), read("out"));
+        let (spacing, new_spacing, options) = parameters(&key);
+        let found =
+            resample_labels(input.view(), expected.dim().into(), spacing, new_spacing, &options).unwrap();
+        assert_eq!(found.into_dimensionality::<Ix3>().unwrap(), expected, "{key}");
+    }
+}
