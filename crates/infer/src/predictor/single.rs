@@ -113,8 +113,8 @@ impl Predictor {
             return Err(InferError::NoNetwork);
         }
         let Config { configuration, rules, .. } = config;
-        let axes = mirror_axes.filter(|_| options.use_mirroring).unwrap_or_default();
-        let flips = flips(&array_axes(&axes, configuration.patch_size.len())?);
+        let axes = array_axes(&mirror_axes.unwrap_or_default(), configuration.patch_size.len())?;
+        let flips = flips(if options.use_mirroring { &axes } else { &[] });
         let networks = networks.into_iter().map(|unet| Network { unet, device: device.clone() }).collect();
         Ok(Self { plans, configuration, dataset, rules, networks, flips, options })
     }

@@ -1,6 +1,13 @@
 //! A small model on disk, and where the test data lie.
 
+#![allow(dead_code)] // Each test file uses its share.
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use nnunet_nn::{Parameters, weights::write_safetensors};
+use nnunet_plan::Plans;
 
 pub fn test_data() -> Option<PathBuf> {
     let data = std::env::var_os("NNUNET_TEST_DATA").map(PathBuf::from);
@@ -52,4 +59,27 @@ pub const PLANS: &str = r#"{
 pub fn write_descriptions(folder: &Path) {
     std::fs::write(folder.join("dataset.json"), DATASET).unwrap();
     std::fs::write(folder.join("plans.json"), PLANS).unwrap();
+}
+
+/// A whole model folder with a fresh network per fold, different from fold to fold.
+pub fn write_model(folder: &Path, folds: u64) {
+    write_descriptions(folder);
+    let plans = Plans::read(&folder.join("plans.json")).unwrap();
+    let spec = plans.configuration("3d_fullres").unwrap().architecture.resolve().unwrap();
+    for fold in 0..folds {
+        let parameters = Parameters::new(&spec, 1, 3, fold, &Device::Cpu).unwrap();
+        let named = |(name, tensor)| (format!("network.{name}"), tensor);
+        let tensors: Vec<_> = parameters.to_map().into_iter().map(named).collect();
+        let metadata: HashMap<String, String> = [
+            ("format", "nnunet-1"),
+            ("trainer_name", "nnUNetTrainer"),
+            ("configuration", "3d_fullres"),
+            ("inference_allowed_mirroring_axes", "[0, 1, 2]"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        let fold = folder.join(format!("fold_{fold}"));
+        std::fs::create_dir(&fold).unwrap();
+        write_safetensors(&fold.join("checkpoint_final.safetensors"), &tensors, &metadata).unwrap();
+    }
 }
