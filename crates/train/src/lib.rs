@@ -1,1 +1,58 @@
-//! The training engine of nnU-Net: sampling, losses, optimiser, checkpoints.
+//! # Training the networks of nnU-Net
+//!
+//! From plans and preprocessed cases to a model folder: patches are drawn and augmented by threads, the network is
+//! trained with soft Dice plus cross-entropy under deep supervision by stochastic gradient descent, scored on
+//! validation patches, and kept in checkpoints. The rules and numbers are those of Isensee et al., *nnU-Net: a
+//! self-configuring method for deep learning-based biomedical image segmentation*, Nature Methods 18 (2021), as
+//! nnU-Net v2.8.1 carries them out.
+//!
+//! - [`Trainer`] runs the whole; [`TrainOptions`] holds the numbers, [`TrainCallback`] listens.
+//! - [`dice_ce`] is the loss of one output, value and gradient in one operation; [`DeepLoss`] weighs the outputs.
+//! - [`Sgd`] is the optimiser, [`poly_lr`] the learning rate.
+//! - [`CropRange`], [`is_foreground_forced`] and [`Sampler`] decide what is in a patch; [`Loader`] makes batches ahead.
+//!
+//! Every random number has the key (seed, epoch, sample), so batches depend neither on the number of threads nor on
+//! whether a training was resumed.
+//!
+//! ```
+//! use candle_core::{Device, Tensor, Var};
+//! use nnunet_train::{LossRules, Targets, dice_ce};
+//!
+//! # fn main() -> Result<(), nnunet_train::TrainError> {
+//! // Two voxels in a row, two channels: the first voxel is background, the second is label 1.
+//! let logits = Var::new(&[[2.0_f32, -2.0], [-2.0, 2.0]], &Device::Cpu)?;
+//! let targets = Targets::new([1, 1, 1, 2], vec![0, 1])?;
+//! let rules = LossRules::labels(2, None, false);
+//! let (loss, value) = dice_ce(&logits.reshape((1, 1, 1, 2, 2))?, &targets, &rules, 1.0)?;
+//! assert!(value < -0.9);
+//! assert_eq!(loss.backward()?.get(&logits).unwrap().dims(), [2, 2]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod callback;
+mod checkpoint;
+mod error;
+mod history;
+mod host;
+mod loader;
+mod loss;
+mod metrics;
+mod optim;
+mod options;
+mod record_files;
+mod sampling;
+mod schedule;
+mod time;
+mod trainer;
+
+pub use callback::{Control, EpochRecord, IterationInfo, StopToken, Timing, TrainCallback};
+pub use error::TrainError;
+pub use loader::{Batch, BatchMaker, BatchPlan, Job, Loader, Phase, Schedule};
+pub use loss::{DeepLoss, LossRules, Targets, deep_supervision_weights, dice_ce, dice_ce_value};
+pub use metrics::{Confusion, ema, nan_mean};
+pub use optim::{Sgd, SgdConfig};
+pub use options::TrainOptions;
+pub use sampling::{CaseSource, CropRange, Drawn, Locations, Sampler, StoreSource, is_foreground_forced};
+pub use schedule::poly_lr;
+pub use trainer::{TrainSetup, TrainSummary, Trainer};

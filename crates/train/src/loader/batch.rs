@@ -1,0 +1,147 @@
+use candle_core::{Device, Tensor};
+use ndarray::{ArrayView4, Axis};
+use nnunet_augment::{Pipeline, Sample, deep_supervision_targets, sample_rng};
+
+use super::{Job, Phase};
+use crate::sampling::Sampler;
+use crate::{LossRules, Targets, TrainError};
+
+/// Validation samples draw from streams of their own.
+const VALIDATION_STREAM: u64 = 1 << 48;
+
+/// Patches and labels of one iteration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// Cases of the samples.
+    pub cases: Vec<String>,
+    /// `[batch, z, y, x, channel]`.
+    pub shape: [usize; 5],
+    /// Values in C order of `shape`: channels last, as the network computes.
+    pub data: Vec<f32>,
+    /// Label maps, highest resolution first.
+    pub targets: Vec<Targets>,
+}
+
+impl Batch {
+    /// Moves the values into a tensor `(batch, channel, z, y, x)` whose memory stays channels-last, and hands out the
+    /// targets. No copy is made on the CPU.
+    ///
+    /// # Errors
+    /// If the device cannot take the tensor.
+    pub fn into_tensor(self, device: &Device) -> Result<(Tensor, Vec<Targets>), TrainError> {
+        let tensor = Tensor::from_vec(self.data, self.shape.as_slice(), device)?;
+        Ok((tensor.permute([0, 4, 1, 2, 3])?, self.targets))
+    }
+}
+
+/// How batches of one phase are made.
+pub struct BatchPlan {
+    /// Draws cases and patches.
+    pub sampler: Sampler,
+    /// Turns a loaded patch into a sample of the network's patch size.
+    pub pipeline: Pipeline,
+}
+
+/// Makes the batch of a job. The result depends on the seed and the job alone.
+pub struct BatchMaker {
+    /// Training batches.
+    pub train: BatchPlan,
+    /// Validation batches.
+    pub validate: BatchPlan,
+    /// Samples per batch.
+    pub batch_size: usize,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Resolutions of the targets relative to the patch, highest first.
+    pub scales: Vec<[f64; 3]>,
+    /// Labels that may occur.
+    pub rules: LossRules,
+}
+
+impl BatchMaker {
+    /// Draws, loads and augments the samples of a batch.
+    ///
+    /// # Errors
+    /// If a case cannot be read or augmented or has an unknown label; the error names the case.
+    pub fn make(&self, job: Job) -> Result<Batch, TrainError> {
+        let mut building = Building::default();
+        for index in 0..self.batch_size {
+            let (case, sample) = self.sample(job, index)?;
+            building.push(case, &sample, self)?;
+        }
+        building.finish(self.batch_size)
+    }
+
+    fn sample(&self, job: Job, index: usize) -> Result<(String, Sample), TrainError> {
+        let (plan, stream) = match job.phase {
+            Phase::Train => (&self.train, 0),
+            Phase::Validate => (&self.validate, VALIDATION_STREAM),
+        };
+        let number = stream + (job.iteration * self.batch_size + index) as u64;
+        let mut rng = sample_rng(self.seed, job.epoch as u64, number);
+        let drawn = plan.sampler.draw(index, &mut rng)?;
+        let source = plan.sampler.source();
+        let (image, labels) = source.read_patch(&drawn.case, drawn.lower, plan.sampler.loaded())?;
+        let sample = Sample { image, labels: labels.insert_axis(Axis(0)) };
+        let sample = plan.pipeline.run(sample, &mut rng).map_err(|e| TrainError::case(&drawn.case, e))?;
+        Ok((drawn.case, sample))
+    }
+}
+
+/// A batch under construction.
+#[derive(Default)]
+struct Building {
+    cases: Vec<String>,
+    /// `[z, y, x, channel]` of the first sample.
+    shape: Option<[usize; 4]>,
+    data: Vec<f32>,
+    targets: Vec<([usize; 3], Vec<i16>)>,
+}
+
+impl Building {
+    fn push(&mut self, case: String, sample: &Sample, maker: &BatchMaker) -> Result<(), TrainError> {
+        let (c, z, y, x) = sample.image.dim();
+        let shape = [z, y, x, c];
+        let expected = *self.shape.get_or_insert(shape);
+        if shape != expected {
+            let message = format!("a patch of [z, y, x, channel] {shape:?}, other samples have {expected:?}");
+            return Err(TrainError::Case { case, message, source: None });
+        }
+        if self.data.is_empty() {
+            self.data.reserve_exact(shape.iter().product::<usize>() * maker.batch_size);
+        }
+        append_channels_last(&mut self.data, sample.image.view());
+        let targets = deep_supervision_targets(sample.labels.view(), &maker.scales);
+        for (level, target) in targets.iter().enumerate() {
+            let (_, z, y, x) = target.dim();
+            if self.targets.len() == level {
+                self.targets.push(([z, y, x], Vec::with_capacity(z * y * x * maker.batch_size)));
+            }
+            self.targets[level].1.extend(target.index_axis(Axis(0), 0).iter());
+        }
+        let latest = self
+            .targets
+            .first()
+            .map_or(&[][..], |(size, labels)| &labels[labels.len() - size.iter().product::<usize>()..]);
+        if let Some(label) = maker.rules.unknown_label(latest) {
+            let message = TrainError::Label { label, channels: maker.rules.channels() }.to_string();
+            return Err(TrainError::Case { case, message, source: None });
+        }
+        self.cases.push(case);
+        Ok(())
+    }
+
+    fn finish(self, batch: usize) -> Result<Batch, TrainError> {
+        let [z, y, x, c] = self.shape.unwrap_or_default();
+        let targets = self.targets.into_iter();
+        let targets = targets
+            .map(|([z, y, x], labels)| Targets::new([batch, z, y, x], labels))
+            .collect::<Result<_, _>>()?;
+        Ok(Batch { cases: self.cases, shape: [batch, z, y, x, c], data: self.data, targets })
+    }
+}
+
+/// Appends `[channel, z, y, x]` in the order `[z, y, x, channel]`.
+fn append_channels_last(data: &mut Vec<f32>, image: ArrayView4<'_, f32>) {
+    data.extend(image.permuted_axes([1, 2, 3, 0]).iter());
+}

@@ -1,0 +1,9 @@
+//! Batches prepared by threads while the network computes.
+
+mod batch;
+mod queue;
+mod schedule;
+
+pub use batch::{Batch, BatchMaker, BatchPlan};
+pub use queue::Loader;
+pub use schedule::{Job, Phase, Schedule};

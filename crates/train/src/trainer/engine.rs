@@ -1,0 +1,239 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::Device;
+use nnunet_fingerprint::{DatasetJson, Split};
+use nnunet_nn::{Parameters, UNet};
+use nnunet_plan::Plans;
+use nnunet_preprocess::Store;
+
+use super::TrainSetup;
+use super::folder::{fold_name, write_model_files};
+use super::setup::Parts;
+use crate::checkpoint::{self, Identity, Kind, State};
+use crate::loader::{Batch, BatchMaker, Loader, Schedule};
+use crate::record_files::TextLog;
+use crate::sampling::StoreSource;
+use crate::{DeepLoss, EpochRecord, Sgd, StopToken, TrainCallback, TrainError, TrainOptions};
+
+/// Name under which nnU-Net knows this training.
+pub(super) const TRAINER: &str = "nnUNetTrainer";
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainSummary {
+    /// All epochs, those before a resumption included.
+    pub records: Vec<EpochRecord>,
+    /// Whether the last epoch was reached; otherwise the training was stopped and can be resumed.
+    pub finished: bool,
+    /// Highest moving average of the pseudo Dice.
+    pub best_ema: Option<f32>,
+}
+
+/// Trains the network of one fold.
+///
+/// Checkpoints, logs and curves go to the fold's folder, `plans.json` and `dataset.json` to the folder above it, so
+/// that the model can be predicted with. With the same seed on the same machine, a training gives the same weights
+/// whatever the number of loader threads and whether or not it was stopped and resumed.
+pub struct Trainer {
+    pub(super) options: TrainOptions,
+    pub(super) folder: PathBuf,
+    pub(super) device: Device,
+    pub(super) network: UNet,
+    pub(super) parameters: Parameters,
+    pub(super) optimiser: Sgd,
+    pub(super) loss: DeepLoss,
+    maker: Arc<BatchMaker>,
+    pub(super) identity: Identity,
+    pub(super) state: State,
+    log: TextLog,
+    first_lines: Vec<String>,
+}
+
+impl Trainer {
+    /// A fresh training of a configuration into `folder`, the fold's folder in the model folder.
+    ///
+    /// # Errors
+    /// If the folder already holds a checkpoint, the plans or options make no sense, or a file cannot be written.
+    #[expect(clippy::too_many_arguments, reason = "each is a different thing; TrainSetup names them")]
+    pub fn new(
+        plans: Plans,
+        configuration: &str,
+        dataset: DatasetJson,
+        store: Store,
+        split: Split,
+        folder: &Path,
+        options: TrainOptions,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let (configuration, folder) = (configuration.to_owned(), folder.to_owned());
+        let source = Arc::new(StoreSource::new(store));
+        let setup = TrainSetup { plans, configuration, dataset, source, split, folder, options, device };
+        Self::from_setup(setup, false)
+    }
+
+    /// Goes on from the checkpoint in `folder`; without one, starts from the beginning.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], but for the checkpoint, which must belong to this configuration.
+    #[expect(clippy::too_many_arguments, reason = "each is a different thing; TrainSetup names them")]
+    pub fn resume(
+        plans: Plans,
+        configuration: &str,
+        dataset: DatasetJson,
+        store: Store,
+        split: Split,
+        folder: &Path,
+        options: TrainOptions,
+        device: Device,
+    ) -> Result<Self, TrainError> {
+        let (configuration, folder) = (configuration.to_owned(), folder.to_owned());
+        let source = Arc::new(StoreSource::new(store));
+        let setup = TrainSetup { plans, configuration, dataset, source, split, folder, options, device };
+        Self::from_setup(setup, true)
+    }
+
+    /// A training from its setup, for cases that come from elsewhere than a store; fresh or resumed.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`] and [`Trainer::resume`].
+    pub fn from_setup(setup: TrainSetup, resume: bool) -> Result<Self, TrainError> {
+        if let Some(path) = checkpoint::any_in(&setup.folder).filter(|_| !resume) {
+            return Err(TrainError::CheckpointExists { path });
+        }
+        let Parts { network, parameters, mut optimiser, loss, maker, mirror_axes } = setup.parts()?;
+        write_model_files(&setup, mirror_axes.as_deref())?;
+        let init_args = serde_json::json!({
+            "plans": setup.plans,
+            "configuration": setup.configuration,
+            "fold": fold_name(&setup.folder),
+            "dataset_json": setup.dataset,
+            "device": format!("{:?}", setup.device.location()),
+        });
+        let configuration = setup.configuration.clone();
+        let identity = Identity { trainer: TRAINER, configuration, mirror_axes, init_args };
+        let restored = match resume {
+            true => checkpoint::restore_from(&setup.folder, &parameters, &mut optimiser, &identity)?,
+            false => None,
+        };
+        let mut first_lines = Vec::new();
+        let state = match restored {
+            Some((path, state)) => {
+                first_lines.push(format!("Resuming from {} at epoch {}", path.display(), state.epoch));
+                state
+            }
+            None => {
+                if resume {
+                    first_lines.push("No checkpoint to resume from: starting from the beginning".to_owned());
+                }
+                first_lines.extend(setup.load_pretrained(&parameters)?);
+                State::default()
+            }
+        };
+        first_lines.extend(describe(&setup, &maker));
+        let TrainSetup { folder, options, device, .. } = setup;
+        let (log, maker) = (TextLog::new(&folder), Arc::new(maker));
+        Ok(Self {
+            options,
+            folder,
+            device,
+            network,
+            parameters,
+            optimiser,
+            loss,
+            maker,
+            identity,
+            state,
+            log,
+            first_lines,
+        })
+    }
+
+    /// A token that ends [`Trainer::run`] from elsewhere.
+    pub fn stop_token(&self) -> StopToken {
+        self.options.stop.clone()
+    }
+
+    /// The weights, as they are now.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Trains to the last epoch or until stopped. A stopped training leaves `checkpoint_latest.safetensors`, from
+    /// which it can be resumed at the very iteration.
+    ///
+    /// # Errors
+    /// If a case cannot be read, the loss is not finite, or a file cannot be written. Checkpoints written before stay.
+    pub fn run(&mut self, callback: &mut dyn TrainCallback) -> Result<TrainSummary, TrainError> {
+        for line in std::mem::take(&mut self.first_lines) {
+            self.say(&line, callback)?;
+        }
+        let result = self.epochs(callback);
+        if let Err(error) = &result {
+            self.say(&format!("Training ended: {error}"), callback)?;
+        }
+        let finished = result?;
+        let records = self.state.history.records();
+        Ok(TrainSummary { records, finished, best_ema: self.state.best_ema })
+    }
+
+    fn epochs(&mut self, callback: &mut dyn TrainCallback) -> Result<bool, TrainError> {
+        let schedule = Schedule {
+            epochs: self.options.epochs,
+            train: self.options.iterations_per_epoch,
+            validate: self.options.val_iterations,
+            first_epoch: self.state.epoch,
+            first_iteration: self.state.iteration,
+        };
+        let mut loader = self.start_loader(schedule)?;
+        while self.state.epoch < self.options.epochs {
+            if !self.epoch(&mut loader, callback)? {
+                self.save(Kind::Latest)?;
+                self.say(&format!("Stopped at epoch {}; it can be resumed", self.state.epoch), callback)?;
+                return Ok(false);
+            }
+        }
+        self.save(Kind::Final)?;
+        let latest = Kind::Latest.path(&self.folder);
+        if self.options.checkpoints && latest.exists() {
+            std::fs::remove_file(&latest).map_err(|source| TrainError::Io { path: latest, source })?;
+        }
+        self.say("Training done.", callback)?;
+        Ok(true)
+    }
+
+    fn start_loader(&self, schedule: Schedule) -> Result<Loader<Batch>, TrainError> {
+        let maker = self.maker.clone();
+        let threads = self.options.loader_threads.max(1);
+        Loader::start(schedule.len(), threads, threads + 1, move |index| maker.make(schedule.job(index)))
+    }
+
+    /// Writes a checkpoint, unless none are wanted.
+    pub(super) fn save(&self, kind: Kind) -> Result<(), TrainError> {
+        if !self.options.checkpoints {
+            return Ok(());
+        }
+        let path = kind.path(&self.folder);
+        checkpoint::write(&path, &self.parameters, &self.optimiser, &self.state, &self.identity)
+    }
+
+    /// A line for the text log and the listener.
+    pub(super) fn say(&self, line: &str, callback: &mut dyn TrainCallback) -> Result<(), TrainError> {
+        callback.log(line);
+        self.log.line(line)
+    }
+}
+
+/// What is trained on what, for the log.
+fn describe(setup: &TrainSetup, maker: &BatchMaker) -> Vec<String> {
+    let (train, val) = (setup.split.train.len(), setup.split.val.len());
+    let shared = setup.split.train.iter().filter(|case| setup.split.val.contains(case)).count();
+    let mut lines = vec![
+        format!("Configuration {}, batch size {}", setup.configuration, maker.batch_size),
+        format!("This split has {train} training and {val} validation cases."),
+    ];
+    if shared > 0 {
+        lines.push(format!("Warning: {shared} cases are both training and validation cases"));
+    }
+    lines
+}

@@ -1,0 +1,9 @@
+//! The engine: from plans and preprocessed cases to a model folder.
+
+mod engine;
+mod epoch;
+mod folder;
+mod setup;
+
+pub use engine::{TrainSummary, Trainer};
+pub use setup::TrainSetup;

@@ -1,0 +1,137 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use candle_core::Device;
+use nnunet_augment::{Pipeline, PipelineConfig};
+use nnunet_fingerprint::{DatasetJson, Split};
+use nnunet_nn::{Parameters, UNet, read_checkpoint};
+use nnunet_plan::{Configuration, Plans};
+
+use crate::loader::{BatchMaker, BatchPlan};
+use crate::sampling::{CaseSource, Sampler};
+use crate::{DeepLoss, LossRules, Sgd, SgdConfig, TrainError, TrainOptions};
+
+/// Everything a training needs to know.
+pub struct TrainSetup {
+    /// The plans.
+    pub plans: Plans,
+    /// Name of the configuration in the plans.
+    pub configuration: String,
+    /// The data set.
+    pub dataset: DatasetJson,
+    /// The preprocessed cases.
+    pub source: Arc<dyn CaseSource>,
+    /// Which cases train and which validate.
+    pub split: Split,
+    /// The fold's folder, in the model folder.
+    pub folder: PathBuf,
+    /// How to train.
+    pub options: TrainOptions,
+    /// Where the network runs.
+    pub device: Device,
+}
+
+/// The parts of a training that the setup decides.
+pub(super) struct Parts {
+    pub(super) network: UNet,
+    pub(super) parameters: Parameters,
+    pub(super) optimiser: Sgd,
+    pub(super) loss: DeepLoss,
+    pub(super) maker: BatchMaker,
+    pub(super) mirror_axes: Option<Vec<usize>>,
+}
+
+impl TrainSetup {
+    pub(super) fn parts(&self) -> Result<Parts, TrainError> {
+        self.options.check()?;
+        let configuration = self.plans.configuration(&self.configuration)?;
+        if let Some(previous) = &configuration.previous_stage {
+            return Err(TrainError::Option {
+                option: "configuration",
+                found: format!("{}, which continues {previous}", self.configuration),
+                expected: "a configuration that needs no predictions of another one",
+            });
+        }
+        let spec = configuration.architecture.resolve()?;
+        let rules = self.dataset.label_rules()?;
+        let (channels, heads) = (self.dataset.channel_names.len(), rules.num_heads());
+        let parameters = Parameters::new(&spec, channels, heads, self.options.seed, &self.device)?;
+        let network = UNet::new(&spec, channels, heads, &parameters)?;
+        let mut scales = spec.deep_supervision_scales();
+        let loss = DeepLoss::new(LossRules::of_dataset(&rules, configuration.batch_dice), scales.len());
+        scales.truncate(loss.targets_needed());
+        let (maker, mirror_axes) = self.maker(&configuration, &loss.rules, scales)?;
+        Ok(Parts { network, optimiser: self.optimiser(&parameters), parameters, loss, maker, mirror_axes })
+    }
+
+    fn optimiser(&self, parameters: &Parameters) -> Sgd {
+        let TrainOptions { momentum, weight_decay, clip, .. } = self.options;
+        let named = parameters.names().iter().cloned().zip(parameters.vars().iter().cloned());
+        Sgd::new(named.collect(), SgdConfig { momentum, weight_decay, clip })
+    }
+
+    fn maker(
+        &self,
+        configuration: &Configuration,
+        rules: &LossRules,
+        scales: Vec<[f64; 3]>,
+    ) -> Result<(BatchMaker, Option<Vec<usize>>), TrainError> {
+        let options = &self.options;
+        let batch_size = options.batch_size.unwrap_or(configuration.batch_size);
+        let patch = configuration.patch_3d();
+        let mut augmented =
+            PipelineConfig::nnunet(&configuration.patch_size, &configuration.use_mask_for_norm);
+        if !options.mirroring || !options.augmentation {
+            augmented.mirror_axes.clear();
+        }
+        // Mirrored axes are counted among the axes that the patch has.
+        let offset = 3 - configuration.patch_size.len().min(3);
+        let mirrored: Vec<usize> = augmented.mirror_axes.iter().map(|axis| axis - offset).collect();
+        let plain = augmented.clone();
+        let plan = |cases: &[String], pipeline: Pipeline, loaded| -> Result<BatchPlan, TrainError> {
+            let sampler = Sampler::new(
+                self.source.clone(),
+                cases.to_vec(),
+                patch,
+                loaded,
+                batch_size,
+                options.oversample,
+                rules.ignore().is_some(),
+            )?;
+            Ok(BatchPlan { sampler, pipeline })
+        };
+        let train = if options.augmentation {
+            let loaded = augmented.initial_patch_size();
+            plan(&self.split.train, Pipeline::training(augmented), loaded)?
+        } else {
+            plan(&self.split.train, Pipeline::validation(augmented), patch)?
+        };
+        let validate = plan(&self.split.val, Pipeline::validation(plain), patch)?;
+        let (seed, rules) = (options.seed, rules.clone());
+        let maker = BatchMaker { train, validate, batch_size, seed, scales, rules };
+        Ok((maker, (!mirrored.is_empty()).then_some(mirrored)))
+    }
+
+    /// Weights of `options.pretrained` for everything but the segmentation heads.
+    pub(super) fn load_pretrained(&self, parameters: &Parameters) -> Result<Option<String>, TrainError> {
+        let Some(path) = &self.options.pretrained else { return Ok(None) };
+        let wrong = |message: String| TrainError::Checkpoint { path: path.clone(), message };
+        let given = read_checkpoint(path)?.weights;
+        let mut weights = parameters.to_map();
+        for (name, weight) in &mut weights {
+            if name.contains(".seg_layers.") {
+                // A copy: the parameter cannot be set to itself.
+                *weight = weight.copy()?;
+                continue;
+            }
+            let new = given.get(name).ok_or_else(|| wrong(format!("no weights for {name}")))?;
+            if new.dims() != weight.dims() {
+                let (found, expected) = (new.dims(), weight.dims());
+                return Err(wrong(format!("{name} has the shape {found:?}, the network has {expected:?}")));
+            }
+            *weight = new.clone();
+        }
+        parameters.load(&weights)?;
+        Ok(Some(format!("Weights but for the segmentation heads come from {}", path.display())))
+    }
+}
