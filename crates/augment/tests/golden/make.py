@@ -101,6 +101,8 @@ def intensity_cases():
         image(shape), apply_to_channel=channels, multipliers=torch.Tensor([0.8, 1.2]))))
     yield dict(name='low_resolution', values=[0.57, 0.81], image=flat(SimulateLowResolutionTransform((0.5, 1), False, True, None)._apply_to_image(
         image(shape), apply_to_channel=channels, scales=torch.Tensor([[0.57] * 3, [0.81] * 3]))))
+    yield dict(name='low_resolution', dummy=True, values=[0.57, 0.81], image=flat(SimulateLowResolutionTransform((0.5, 1), False, True, (0,))._apply_to_image(
+        image(shape), apply_to_channel=channels, scales=torch.Tensor([[1, 0.57, 0.57], [1, 0.81, 0.81]]))))
     yield dict(name='gamma_inverted', values=[0.75, 1.45], image=flat(gamma([0.75, 1.45], True)))
     yield dict(name='gamma', values=[0.75, 1.45], image=flat(gamma([0.75, 1.45], False)))
 
