@@ -93,12 +93,8 @@ fn fresh_folder(root: &Path) -> Result<PathBuf> {
 }
 
 fn train(project: &Project) -> Result<(nnunet::TrainReport, Vec<CurvePoint>)> {
-    let options = TrainOptions {
-        epochs: 10,
-        iterations_per_epoch: 24,
-        val_iterations: 4,
-        ..TrainOptions::default()
-    };
+    let options =
+        TrainOptions { epochs: 10, iterations_per_epoch: 24, val_iterations: 4, ..TrainOptions::default() };
     let total = options.epochs * (options.iterations_per_epoch + options.val_iterations);
     let mut callback = Shown { bar: bar("iterations"), curve: Vec::new() };
     callback.bar.set_length(total as u64);

@@ -27,7 +27,8 @@ fn main() -> Result<()> {
     project.preprocess(&plans, "3d_fullres", &|p| println!("preprocessed {}/{}", p.done, p.total))?;
 
     // A short training; the defaults are nnU-Net's 1000 epochs of 250 iterations. `&mut ()` is a silent callback.
-    let options = TrainOptions { epochs: 4, iterations_per_epoch: 25, val_iterations: 5, ..Default::default() };
+    let options =
+        TrainOptions { epochs: 4, iterations_per_epoch: 25, val_iterations: 5, ..Default::default() };
     let request = TrainRequest { options, ..TrainRequest::new("3d_fullres", Fold::Index(0)) };
     let report = project.train(&request, &mut (), &|p| println!("validated {}/{}", p.done, p.total))?;
     if let Some(scores) = report.validation {
@@ -37,7 +38,8 @@ fn main() -> Result<()> {
     // The model folder predicts new images.
     let images = project.raw_folder()?.join("imagesTr");
     let request = PredictRequest::new(&[images], &report.model_folder, &output.join("predictions"));
-    let report = nnunet::predict(&request, &|line| println!("{line}"), &|p| println!("{}/{}", p.done, p.total))?;
+    let report =
+        nnunet::predict(&request, &|line| println!("{line}"), &|p| println!("{}/{}", p.done, p.total))?;
     println!("{} cases predicted, {} failed", report.predicted, report.failed.len());
     Ok(())
 }

@@ -127,8 +127,12 @@ pub fn draw_case(fov: f64, seed: u64) -> Result<(Image, LabelMap)> {
         let (value, mean) = anatomy.at(p);
         let u = p.map(|v| v / fov);
         let field = 1.0
-            + bias[0] * u[0] + bias[1] * u[1] + bias[2] * u[2]
-            + bias[3] * u[0] * u[1] + bias[4] * u[1] * u[2] + bias[5] * u[0] * u[0];
+            + bias[0] * u[0]
+            + bias[1] * u[1]
+            + bias[2] * u[2]
+            + bias[3] * u[0] * u[1]
+            + bias[4] * u[1] * u[2]
+            + bias[5] * u[0] * u[0];
         *label = value;
         data[[0, z, y, x]] = mean * field as f32 + noise.sample(&mut rng);
     }
@@ -138,12 +142,10 @@ pub fn draw_case(fov: f64, seed: u64) -> Result<(Image, LabelMap)> {
 /// A grid centred on the origin of physical space: axes flipped at random and turned a little about z.
 fn draw_geometry(rng: &mut impl Rng, spacing: [f64; 3], shape: [usize; 3]) -> Geometry {
     let (sin, cos) = rng.random_range(-0.15f64..0.15).sin_cos();
-    let flip: [f64; 3] = std::array::from_fn(|axis| if axis < 2 && rng.random_bool(0.5) { -1.0 } else { 1.0 });
-    let direction = [
-        [cos * flip[0], -sin * flip[1], 0.0],
-        [sin * flip[0], cos * flip[1], 0.0],
-        [0.0, 0.0, flip[2]],
-    ];
+    let flip: [f64; 3] =
+        std::array::from_fn(|axis| if axis < 2 && rng.random_bool(0.5) { -1.0 } else { 1.0 });
+    let direction =
+        [[cos * flip[0], -sin * flip[1], 0.0], [sin * flip[0], cos * flip[1], 0.0], [0.0, 0.0, flip[2]]];
     let mut geometry = Geometry { spacing, direction, ..Geometry::default() };
     let half = shape.map(|n| (n as f64 - 1.0) / 2.0);
     let centre = offset(&geometry, half);
@@ -153,7 +155,8 @@ fn draw_geometry(rng: &mut impl Rng, spacing: [f64; 3], shape: [usize; 3]) -> Ge
 
 /// Displacement in millimetres (x, y, z) of an index displacement (z, y, x).
 fn offset(geometry: &Geometry, index: [f64; 3]) -> [f64; 3] {
-    let step = [index[2] * geometry.spacing[2], index[1] * geometry.spacing[1], index[0] * geometry.spacing[0]];
+    let step =
+        [index[2] * geometry.spacing[2], index[1] * geometry.spacing[1], index[0] * geometry.spacing[0]];
     geometry.direction.map(|row| row[0] * step[0] + row[1] * step[1] + row[2] * step[2])
 }
 

@@ -7,7 +7,8 @@
 use std::time::Instant;
 
 use nnunet::nn::kernels::{
-    ConvGeometry, Dims, conv_backward_data, conv_backward_weights, conv_forward, norm_act_backward, norm_act_forward,
+    ConvGeometry, Dims, conv_backward_data, conv_backward_weights, conv_forward, norm_act_backward,
+    norm_act_forward,
 };
 
 /// Resolution, input channels, output channels, stride.
@@ -29,7 +30,13 @@ fn main() -> anyhow::Result<()> {
     if let Some(threads) = std::env::args().nth(1) {
         nnunet::set_threads(threads.parse()?)?;
     }
-    println!("{:<28}{:>14}{:>14}{:>14}   GFLOP/s (ms)", nnunet::nn::isa(), "forward", "input grad.", "weight grad.");
+    println!(
+        "{:<28}{:>14}{:>14}{:>14}   GFLOP/s (ms)",
+        nnunet::nn::isa(),
+        "forward",
+        "input grad.",
+        "weight grad."
+    );
     for (space, inputs, outputs, stride) in LAYERS {
         let input = Dims { batch: BATCH, space, channels: inputs };
         let geometry = ConvGeometry::same([3; 3], [stride; 3]);
@@ -49,7 +56,11 @@ fn main() -> anyhow::Result<()> {
     let (_, saved) = norm_act_forward(&x, dims, &w, &w, 1e-5, 0.01);
     let forward = best(|| drop(norm_act_forward(&x, dims, &w, &w, 1e-5, 0.01)));
     let backward = best(|| drop(norm_act_backward(&x, &x, dims, &saved, &w, &w, 0.01)));
-    println!("norm + leaky ReLU, 32 channels: forward {:.0} ms, backward {:.0} ms", forward * 1e3, backward * 1e3);
+    println!(
+        "norm + leaky ReLU, 32 channels: forward {:.0} ms, backward {:.0} ms",
+        forward * 1e3,
+        backward * 1e3
+    );
     Ok(())
 }
 

@@ -53,7 +53,9 @@ fn main() -> anyhow::Result<()> {
         let norm = optimiser.gradient_norm(&gradients)?;
         optimiser.step(&gradients, norm, 0.01)?;
         let total = begun.elapsed();
-        eprintln!("loss {value:.4}: forward {forward:.2?}, loss and backward {backward:.2?}, all {total:.2?}");
+        eprintln!(
+            "loss {value:.4}: forward {forward:.2?}, loss and backward {backward:.2?}, all {total:.2?}"
+        );
         println!("{:.3}", total.as_secs_f64());
     }
     Ok(())

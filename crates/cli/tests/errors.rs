@@ -22,7 +22,8 @@ fn rejected_everywhere(sandbox: &Sandbox, expected: &[&str]) {
 
 fn two_channels(sandbox: &Sandbox) {
     let json = sandbox.raw("dataset.json");
-    let described = std::fs::read_to_string(&json).unwrap().replace("\"0\": \"CT-like\"", "\"0\": \"a\", \"1\": \"b\"");
+    let described =
+        std::fs::read_to_string(&json).unwrap().replace("\"0\": \"CT-like\"", "\"0\": \"a\", \"1\": \"b\"");
     std::fs::write(json, described).unwrap();
     for case in 0..5 {
         let file = |channel: u8| sandbox.raw(&format!("imagesTr/case_{case:03}_000{channel}.nii.gz"));
@@ -44,7 +45,8 @@ fn channels_of_different_shape_or_spacing() {
         let sandbox = Sandbox::new(5);
         two_channels(&sandbox);
         let path = sandbox.raw("imagesTr/case_002_0001.nii.gz");
-        let mut image = reader_for(".nii.gz", None).unwrap().read_images(std::slice::from_ref(&path)).unwrap();
+        let mut image =
+            reader_for(".nii.gz", None).unwrap().read_images(std::slice::from_ref(&path)).unwrap();
         edit(&mut image);
         write_image(&path, &image).unwrap();
         sandbox
@@ -121,11 +123,23 @@ fn steps_in_the_wrong_order() {
 fn a_case_that_cannot_be_predicted_does_not_stop_the_others() {
     let sandbox = Sandbox::new(5);
     sandbox.succeed(&["plan-and-preprocess", "900", "-c", "3d_fullres"]);
-    sandbox.succeed(&["train", "900", "3d_fullres", "0", "--epochs", "1", "--iterations", "1", "--val-iterations", "1"]);
+    sandbox.succeed(&[
+        "train",
+        "900",
+        "3d_fullres",
+        "0",
+        "--epochs",
+        "1",
+        "--iterations",
+        "1",
+        "--val-iterations",
+        "1",
+    ]);
     std::fs::write(sandbox.raw("imagesTs/broken_0000.nii.gz"), b"not an image").unwrap();
     let model = sandbox.path(&format!("results/{NAME}/nnUNetTrainer__nnUNetPlans__3d_fullres"));
     let (model, out) = (model.to_string_lossy().into_owned(), sandbox.path("out"));
-    let (images, out_text) = (sandbox.raw("imagesTs").to_string_lossy().into_owned(), out.to_string_lossy().into_owned());
+    let (images, out_text) =
+        (sandbox.raw("imagesTs").to_string_lossy().into_owned(), out.to_string_lossy().into_owned());
     let output = sandbox.run(&["predict", "-i", &images, "-o", &out_text, "-m", &model]);
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -160,7 +174,18 @@ fn a_killed_training_leaves_whole_files() {
     let sandbox = Sandbox::new(5);
     sandbox.succeed(&["plan-and-preprocess", "900", "-c", "3d_fullres"]);
     let arguments = |command: &mut std::process::Command| {
-        command.args(["train", "900", "3d_fullres", "0", "--epochs", "400", "--iterations", "1", "--val-iterations", "1"]);
+        command.args([
+            "train",
+            "900",
+            "3d_fullres",
+            "0",
+            "--epochs",
+            "400",
+            "--iterations",
+            "1",
+            "--val-iterations",
+            "1",
+        ]);
         for folder in ["raw", "preprocessed", "results"] {
             command.arg(format!("--{folder}")).arg(sandbox.path(folder));
         }
@@ -168,7 +193,10 @@ fn a_killed_training_leaves_whole_files() {
     for round in 0..3u64 {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nnunet"));
         arguments(&mut command);
-        command.args(["--resume", "-q"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        command
+            .args(["--resume", "-q"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
         let mut child = command.spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(900 + 370 * round));
         child.kill().unwrap();

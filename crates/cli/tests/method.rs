@@ -11,7 +11,10 @@ fn from_raw_images_to_evaluated_predictions() {
     let sandbox = Sandbox::new(6);
     assert!(sandbox.succeed(&["verify", "900"]).contains("sound"));
     let written = sandbox.succeed(&["plan-and-preprocess", "900"]);
-    assert!(written.contains("dataset_fingerprint.json") && written.contains("nnUNetPlans_3d_fullres"), "{written}");
+    assert!(
+        written.contains("dataset_fingerprint.json") && written.contains("nnUNetPlans_3d_fullres"),
+        "{written}"
+    );
 
     let short = ["--epochs", "2", "--iterations", "2", "--val-iterations", "1", "--batch-size", "2"];
     let train = |configuration: &str, more: &[&str]| {
@@ -22,7 +25,9 @@ fn from_raw_images_to_evaluated_predictions() {
         let scores = train(configuration, &[]);
         assert!(scores.contains("mean foreground Dice"), "{scores}");
         let model = sandbox.path(&format!("results/{NAME}/nnUNetTrainer__nnUNetPlans__{configuration}"));
-        for file in ["plans.json", "dataset.json", "dataset_fingerprint.json", "fold_0/checkpoint_final.safetensors"] {
+        for file in
+            ["plans.json", "dataset.json", "dataset_fingerprint.json", "fold_0/checkpoint_final.safetensors"]
+        {
             assert!(model.join(file).is_file(), "{file}");
         }
         assert!(model.join("fold_0/validation/summary.json").is_file());
@@ -62,7 +67,18 @@ fn training_into_a_used_folder_needs_resume() {
     let sandbox = Sandbox::new(5);
     sandbox.succeed(&["plan-and-preprocess", "900", "-c", "3d_fullres"]);
     let train = |epochs: &'static str| {
-        vec!["train", "900", "3d_fullres", "0", "--epochs", epochs, "--iterations", "1", "--val-iterations", "1"]
+        vec![
+            "train",
+            "900",
+            "3d_fullres",
+            "0",
+            "--epochs",
+            epochs,
+            "--iterations",
+            "1",
+            "--val-iterations",
+            "1",
+        ]
     };
     sandbox.succeed(&train("1"));
     let checkpoint = sandbox.path(&format!(
@@ -84,7 +100,8 @@ fn a_plan_needs_no_folders_and_a_case_no_data_set() {
     let sandbox = Sandbox::new(5);
     sandbox.succeed(&["fingerprint", "900"]);
     sandbox.succeed(&["plan", "900"]);
-    let path = |rest: &str| sandbox.path(&format!("preprocessed/{NAME}/{rest}")).to_string_lossy().into_owned();
+    let path =
+        |rest: &str| sandbox.path(&format!("preprocessed/{NAME}/{rest}")).to_string_lossy().into_owned();
     let plans = sandbox.path("plans.json").to_string_lossy().into_owned();
     let (dataset, fingerprint) = (path("dataset.json"), path("dataset_fingerprint.json"));
     sandbox.succeed(&["plan", "--dataset-json", &dataset, "--fingerprint", &fingerprint, "-o", &plans]);
@@ -95,8 +112,18 @@ fn a_plan_needs_no_folders_and_a_case_no_data_set() {
     let image = sandbox.raw("imagesTr/case_000_0000.nii.gz").to_string_lossy().into_owned();
     let seg = sandbox.raw("labelsTr/case_000.nii.gz").to_string_lossy().into_owned();
     sandbox.succeed(&[
-        "preprocess-case", "--plans", &plans, "--dataset-json", &dataset, "-c", "3d_fullres", "--seg", &seg, "-o",
-        &case, &image,
+        "preprocess-case",
+        "--plans",
+        &plans,
+        "--dataset-json",
+        &dataset,
+        "-c",
+        "3d_fullres",
+        "--seg",
+        &seg,
+        "-o",
+        &case,
+        &image,
     ]);
     let data = read_npz_f32(sandbox.path("case.npz").as_path(), "data").unwrap();
     assert_eq!(data.ndim(), 4);
@@ -122,7 +149,10 @@ fn the_decathlon_layout_is_converted() {
     assert!(target.contains("Dataset009_Organs"), "{target}");
     let raw = sandbox.path("raw/Dataset009_Organs");
     let json = std::fs::read_to_string(raw.join("dataset.json")).unwrap();
-    assert!(json.contains("\"liver\": 1") && json.contains("channel_names") && !json.contains("training\""), "{json}");
+    assert!(
+        json.contains("\"liver\": 1") && json.contains("channel_names") && !json.contains("training\""),
+        "{json}"
+    );
     assert!(raw.join("imagesTr/case_001_0000.nii.gz").is_file());
     assert!(sandbox.fail(&["convert-msd", &folder]).contains("--overwrite-id"));
     assert!(files(&raw).len() >= 5);

@@ -70,7 +70,10 @@ pub fn extract_fingerprint(
 ) -> Result<Fingerprint, DatasetError> {
     let total = dataset.cases.len();
     if total == 0 {
-        return Err(DatasetError::Empty(format!("{}: there are no training cases", dataset.folder.display())));
+        return Err(DatasetError::Empty(format!(
+            "{}: there are no training cases",
+            dataset.folder.display()
+        )));
     }
     let (done, samples) = (AtomicUsize::new(0), SAMPLES / total);
     let mut contributions: Vec<Contribution> = dataset
@@ -121,7 +124,10 @@ fn contribute(case: &Case, reader: &dyn CaseReader, samples: usize) -> Result<Co
         )));
     }
     if let Some(channel) = image.data.outer_iter().position(|c| c.iter().any(|v| v.is_nan())) {
-        return Err(wrong(format!("{} contains NaN", case.images.get(channel).unwrap_or(&case.images[0]).display())));
+        return Err(wrong(format!(
+            "{} contains NaN",
+            case.images.get(channel).unwrap_or(&case.images[0]).display()
+        )));
     }
     let before = labels.data.len() as f64;
     let cropped = crop_to_nonzero(image.data.view(), Some(labels.data.view()));

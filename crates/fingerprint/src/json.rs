@@ -59,8 +59,10 @@ pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), JsonEr
 /// # Errors
 /// The file cannot be read, or is not JSON of the expected form; the error names file, line and column.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, JsonError> {
-    let text = std::fs::read_to_string(path).map_err(|source| JsonError::Io { path: path.to_owned(), source })?;
-    serde_json::from_str(&without_nan(&text)).map_err(|source| JsonError::Parse { path: path.to_owned(), source })
+    let text =
+        std::fs::read_to_string(path).map_err(|source| JsonError::Io { path: path.to_owned(), source })?;
+    serde_json::from_str(&without_nan(&text))
+        .map_err(|source| JsonError::Parse { path: path.to_owned(), source })
 }
 
 /// Replaces `NaN` outside strings by `null`.
@@ -111,7 +113,11 @@ impl Formatter for Python<'_> {
         self.write_f64(writer, f64::from(value))
     }
 
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         for c in fragment.chars() {
             if c.is_ascii() {
                 writer.write_all(&[c as u8])?;
@@ -179,9 +185,14 @@ mod tests {
 
     #[test]
     fn floats_look_as_in_python() {
-        for (value, text) in
-            [(1.0, "1.0"), (1e-5, "1e-05"), (0.1, "0.1"), (1e16, "1e+16"), (1.5e-7, "1.5e-07"), (-0.0, "-0.0")]
-        {
+        for (value, text) in [
+            (1.0, "1.0"),
+            (1e-5, "1e-05"),
+            (0.1, "0.1"),
+            (1e16, "1e+16"),
+            (1.5e-7, "1.5e-07"),
+            (-0.0, "-0.0"),
+        ] {
             assert_eq!(python_float(value), text);
         }
     }
@@ -189,7 +200,8 @@ mod tests {
     #[test]
     fn text_is_indented_and_ascii() {
         let value = serde_json::json!({"a": [1, 2.5], "ü": {}, "e": []});
-        let expected = "{\n    \"a\": [\n        1,\n        2.5\n    ],\n    \"\\u00fc\": {},\n    \"e\": []\n}";
+        let expected =
+            "{\n    \"a\": [\n        1,\n        2.5\n    ],\n    \"\\u00fc\": {},\n    \"e\": []\n}";
         assert_eq!(to_string(&value).unwrap(), expected);
     }
 

@@ -158,7 +158,8 @@ fn ignore_label(labels: &IndexMap<String, LabelValue>, highest: i16) -> Result<O
         Some(LabelValue::Label(value)) if *value == i64::from(highest) + 1 => Ok(Some(highest + 1)),
         Some(other) => {
             let found = other.labels();
-            let reason = format!("{found:?}, expected the integer {} (highest label + 1)", i64::from(highest) + 1);
+            let reason =
+                format!("{found:?}, expected the integer {} (highest label + 1)", i64::from(highest) + 1);
             Err(DatasetError::declaration("labels.ignore", reason))
         }
     }
@@ -195,7 +196,9 @@ mod tests {
     #[test]
     fn contradictions_are_named() {
         let text = |r: Result<LabelRules, DatasetError>| r.unwrap_err().to_string();
-        assert!(text(rules(r#"{"background": 0, "a": 1, "ignore": 3}"#, None)).contains("expected the integer 2"));
+        assert!(
+            text(rules(r#"{"background": 0, "a": 1, "ignore": 3}"#, None)).contains("expected the integer 2")
+        );
         assert!(text(rules(r#"{"a": 1}"#, None)).contains("background"));
         assert!(text(rules(r#"{"background": 0, "a": [1, 2]}"#, None)).contains("regions_class_order"));
         assert!(text(rules(r#"{"background": 0, "a": [1, 2]}"#, Some(&[1, 2]))).contains("2 entries"));

@@ -7,7 +7,10 @@ pub fn sum_f32(values: &[f32]) -> f32 {
     pairwise(0..values.len(), &|i| values[i])
 }
 
-fn pairwise<T: Copy + Default + Add<Output = T>>(range: std::ops::Range<usize>, value: &impl Fn(usize) -> T) -> T {
+fn pairwise<T: Copy + Default + Add<Output = T>>(
+    range: std::ops::Range<usize>,
+    value: &impl Fn(usize) -> T,
+) -> T {
     let (first, n) = (range.start, range.len());
     if n < 8 {
         return range.fold(T::default(), |sum, i| sum + value(i));
@@ -134,7 +137,13 @@ mod tests {
         }
     }
 
-    const NUMPY: [(u32, f32, f32); 5] = [(7, 827639.6875, 1290785.25), (129, 1113809.625, 1245755.625), (1000, 1147382.25, 1239977.0), (100003, 1147471.125, 1239857.125), (16777219, 1147484.0, 1239850.375)];
+    const NUMPY: [(u32, f32, f32); 5] = [
+        (7, 827639.6875, 1290785.25),
+        (129, 1113809.625, 1245755.625),
+        (1000, 1147382.25, 1239977.0),
+        (100003, 1147471.125, 1239857.125),
+        (16777219, 1147484.0, 1239850.375),
+    ];
 
     #[test]
     fn widened_statistics_are_those_of_64_bits() {

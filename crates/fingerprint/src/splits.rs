@@ -56,7 +56,9 @@ impl FromStr for Fold {
             return Ok(Self::All);
         }
         let index = text.parse();
-        index.map(Self::Index).map_err(|_| DatasetError::Split(format!("fold {text:?}: expected a number or all")))
+        index
+            .map(Self::Index)
+            .map_err(|_| DatasetError::Split(format!("fold {text:?}: expected a number or all")))
     }
 }
 
@@ -77,7 +79,8 @@ pub fn create_splits(ids: &[String]) -> Result<Vec<Split>, DatasetError> {
         let size = n / FOLDS + usize::from(fold < n % FOLDS);
         let val: HashSet<usize> = order[next..next + size].iter().copied().collect();
         next += size;
-        let pick = |wanted: bool| (0..n).filter(|i| val.contains(i) == wanted).map(|i| ids[i].clone()).collect();
+        let pick =
+            |wanted: bool| (0..n).filter(|i| val.contains(i) == wanted).map(|i| ids[i].clone()).collect();
         Split { train: pick(false), val: pick(true) }
     });
     Ok(folds.collect())
@@ -130,7 +133,13 @@ mod tests {
         assert_eq!(val(7), [vec![3, 6], vec![0, 4], vec![1], vec![5], vec![2]]);
         assert_eq!(
             val(20),
-            [vec![3, 8, 13, 16], vec![0, 10, 12, 15], vec![6, 7, 11, 17], vec![9, 14, 18, 19], vec![1, 2, 4, 5]]
+            [
+                vec![3, 8, 13, 16],
+                vec![0, 10, 12, 15],
+                vec![6, 7, 11, 17],
+                vec![9, 14, 18, 19],
+                vec![1, 2, 4, 5]
+            ]
         );
         assert!(create_splits(&ids(4)).unwrap_err().to_string().contains("4 cases"));
     }

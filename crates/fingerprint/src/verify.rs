@@ -118,7 +118,13 @@ impl Check<'_> {
         let channels = self.dataset.json.channel_names.len();
         if case.images.len() != channels && case.images.len() != 1 {
             let names: Vec<_> = case.images.iter().filter_map(|p| p.file_name()).collect();
-            self.error(None, format!("{} image files, expected one for each of {channels} channels: {names:?}", names.len()));
+            self.error(
+                None,
+                format!(
+                    "{} image files, expected one for each of {channels} channels: {names:?}",
+                    names.len()
+                ),
+            );
         }
         let mut missing = false;
         for path in case.images.iter().chain([&case.label]) {
@@ -186,7 +192,11 @@ impl Check<'_> {
         if !unknown.is_empty() {
             let list: Vec<String> = unknown.iter().map(|(v, n)| format!("{v} ({n} voxels)")).collect();
             let named: Vec<String> = self.expected.iter().map(f32::to_string).collect();
-            let text = format!("values that dataset.json does not name: {}; it names {}", list.join(", "), named.join(", "));
+            let text = format!(
+                "values that dataset.json does not name: {}; it names {}",
+                list.join(", "),
+                named.join(", ")
+            );
             self.error(Some(&file), text);
         }
     }
@@ -199,7 +209,8 @@ impl Check<'_> {
         }
         let (image, labels) = (&image.geometry, &labels.geometry);
         if !labels.same_spacing(image) {
-            let text = format!("spacing {:?} mm (z, y, x), the image has {:?}", labels.spacing, image.spacing);
+            let text =
+                format!("spacing {:?} mm (z, y, x), the image has {:?}", labels.spacing, image.spacing);
             self.error(Some(&file), text);
         }
         if !labels.same_frame(image) {

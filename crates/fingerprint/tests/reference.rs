@@ -8,7 +8,8 @@ use nnunet_image::reader_for;
 /// The JSON of the fingerprint of a data set.
 fn fingerprint(folder: &Path) -> (Dataset, String) {
     let dataset = Dataset::open(folder).unwrap();
-    let reader = reader_for(&dataset.json.file_ending, dataset.cases[0].images.first().map(PathBuf::as_path)).unwrap();
+    let reader =
+        reader_for(&dataset.json.file_ending, dataset.cases[0].images.first().map(PathBuf::as_path)).unwrap();
     let fingerprint = extract_fingerprint(&dataset, reader.as_ref(), &|_| ()).unwrap();
     let text = json::to_string(&fingerprint).unwrap();
     (dataset, text)

@@ -1,5 +1,10 @@
 use std::path::PathBuf;
 
+use nnunet_fingerprint::DatasetError;
+use nnunet_nn::NnError;
+use nnunet_plan::PlanError;
+use nnunet_preprocess::PreprocessError;
+
 /// Why a prediction or an evaluation failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,7 +54,7 @@ pub enum InferError {
     },
     /// An image that is smaller than the patch where it must not be.
     #[error(
-        "along axis {axis} the image has {image} voxels and the patch {patch}: a patch has at least one voxel and at most those of the image"
+        "along axis {axis} the image has {image} voxels, the patch {patch}; expected a patch of at least 1 and no more"
     )]
     PatchSize {
         /// The axis: z, y or x.
@@ -125,7 +130,10 @@ pub enum InferError {
         ending: String,
     },
     /// A prediction and its reference differ in shape.
-    #[error("{} has the shape {prediction_shape:?}, its reference {} has {reference_shape:?}", prediction.display(), reference.display())]
+    #[error(
+        "{} has the shape {prediction_shape:?}, its reference {} has {reference_shape:?}",
+        prediction.display(), reference.display()
+    )]
     ShapesDiffer {
         /// The prediction.
         prediction: PathBuf,
@@ -142,7 +150,7 @@ pub enum InferError {
         /// The checkpoint.
         path: PathBuf,
         /// What is wrong with it.
-        source: nnunet_nn::NnError,
+        source: Box<NnError>,
     },
     /// An image could not be read, written or resampled.
     #[error(transparent)]
@@ -152,14 +160,40 @@ pub enum InferError {
     Json(#[from] nnunet_fingerprint::JsonError),
     /// `dataset.json` cannot be used.
     #[error(transparent)]
-    Dataset(#[from] nnunet_fingerprint::DatasetError),
+    Dataset(Box<DatasetError>),
     /// The plans cannot be used.
     #[error(transparent)]
-    Plan(#[from] nnunet_plan::PlanError),
+    Plan(Box<PlanError>),
     /// A case could not be preprocessed.
     #[error(transparent)]
-    Preprocess(#[from] nnunet_preprocess::PreprocessError),
+    Preprocess(Box<PreprocessError>),
     /// A network or checkpoint could not be used.
     #[error(transparent)]
-    Network(#[from] nnunet_nn::NnError),
+    Network(Box<NnError>),
+}
+
+// These errors are large; boxes keep the results of every function small.
+
+impl From<DatasetError> for InferError {
+    fn from(error: DatasetError) -> Self {
+        Self::Dataset(Box::new(error))
+    }
+}
+
+impl From<PlanError> for InferError {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(Box::new(error))
+    }
+}
+
+impl From<PreprocessError> for InferError {
+    fn from(error: PreprocessError) -> Self {
+        Self::Preprocess(Box::new(error))
+    }
+}
+
+impl From<NnError> for InferError {
+    fn from(error: NnError) -> Self {
+        Self::Network(Box::new(error))
+    }
 }

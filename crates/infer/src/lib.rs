@@ -1,10 +1,10 @@
 //! # Prediction and evaluation with nnU-Net models
 //!
-//! A trained network sees patches; images are larger, have another resolution, and come in any orientation. This crate
-//! slides the network over the preprocessed image, averages what the overlapping tiles and their mirrored versions say,
-//! and brings the result back to the grid of the image as it was read. Rules and numbers are those of Isensee et al.,
-//! *nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation*, Nature Methods 18 (2021),
-//! as nnU-Net v2.8.1 carries them out.
+//! A trained network sees patches; images are larger, have another resolution, and come in any orientation.
+//! This crate slides the network over the preprocessed image, averages what the overlapping tiles and their
+//! mirrored versions say, and brings the result back to the grid of the image as it was read. Rules and
+//! numbers are those of Isensee et al., *nnU-Net: a self-configuring method for deep learning-based
+//! biomedical image segmentation*, Nature Methods 18 (2021), as nnU-Net v2.8.1 carries them out.
 //!
 //! - [`Predictor`] holds one model, of one fold or several, and predicts images, files or preprocessed cases.
 //! - [`tile_positions`], [`gaussian_importance_map`]: where tiles lie, and how their voxels are weighed.

@@ -39,7 +39,8 @@ impl Number for f16 {
     }
 }
 
-/// Rounds to odd: cut off, with the last bit set if anything was lost. A second rounding to fewer bits is then the only one.
+/// Rounds to odd: cut off, with the last bit set if anything was lost. A second rounding to fewer bits is
+/// then the only one.
 fn odd(value: f64) -> f32 {
     let nearest = value as f32;
     let back = f64::from(nearest);
@@ -117,7 +118,8 @@ mod tests {
 
     #[test]
     fn half_precision_is_rounded_once() {
-        // Halfway between 1 and the next number of half precision, but for a bit that single precision does not keep.
+        // Halfway between 1 and the next number of half precision, but for a bit that single precision does
+        // not keep.
         let value = 1.0 + 2.0_f64.powi(-11) + 2.0_f64.powi(-40);
         assert_eq!(<f16 as Number>::through(value), 1.0 + 2.0_f32.powi(-10));
         assert_eq!(<f16 as Number>::through(-value), -1.0 - 2.0_f32.powi(-10));

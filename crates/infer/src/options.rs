@@ -6,8 +6,8 @@ pub enum Accumulator {
     /// 32-bit sums. What the tiles say is kept to single precision.
     #[default]
     F32,
-    /// 16-bit sums, rounded after every addition as nnU-Net v2.8.1 does on the CPU. Half the memory, and the same
-    /// rounding as the reference where few tiles meet: near the corners its logits are coarse.
+    /// 16-bit sums, rounded after every addition as nnU-Net v2.8.1 does on the CPU. Half the memory, and the
+    /// same rounding as the reference where few tiles meet: near the corners its logits are coarse.
     F16,
 }
 
@@ -16,7 +16,8 @@ pub enum Accumulator {
 pub struct PredictorOptions {
     /// Distance of neighbouring tiles as a fraction of the patch size, above 0 and at most 1.
     pub tile_step_size: f64,
-    /// Weigh the centre of a tile more than its border (see [`gaussian_importance_map`](crate::gaussian_importance_map)).
+    /// Weigh the centre of a tile more than its border (see
+    /// [`gaussian_importance_map`](crate::gaussian_importance_map)).
     pub use_gaussian: bool,
     /// Average over mirrored versions of each tile, along the axes that were mirrored in training.
     pub use_mirroring: bool,

@@ -10,8 +10,9 @@ use nnunet_image::npz::read_npz_f32;
 use nnunet_image::reader_by_name;
 use nnunet_infer::{Accumulator, Predictor, PredictorOptions};
 
-/// Difference of probabilities that is accepted. The reference's logits have half precision: from 8 on, two neighbouring ones
-/// are up to 2e-3 apart in probability, and the order of additions within the network decides between them.
+/// Difference of probabilities that is accepted. The reference's logits have half precision: from 8 on, two
+/// neighbouring ones are up to 2e-3 apart in probability, and the order of additions within the network
+/// decides between them.
 const PROBABILITY_TOLERANCE: f32 = 2e-3;
 /// How many values in a million may be further apart, and how far.
 const OUTLIERS: (usize, f32) = (10, 5e-3);

@@ -15,6 +15,9 @@ use nnunet_nn::kernels::{
     norm_act_backward, norm_act_forward,
 };
 
+#[global_allocator]
+static ALLOCATOR: nnunet_nn::RecyclingAllocator = nnunet_nn::RecyclingAllocator::new(2 << 30);
+
 /// Voxels, input channels, output channels, kernel, stride, times in the network.
 const LAYERS: [([usize; 3], usize, usize, usize, usize, usize); 14] = [
     ([40, 56, 40], 1, 32, 3, 1, 1),

@@ -11,6 +11,9 @@ use candle_core::{Device, Tensor};
 use nnunet_nn::{Parameters, UNet};
 use nnunet_plan::{NetworkKind, NetworkSpec, NormSpec};
 
+#[global_allocator]
+static ALLOCATOR: nnunet_nn::RecyclingAllocator = nnunet_nn::RecyclingAllocator::new(4 << 30);
+
 fn spec() -> NetworkSpec {
     NetworkSpec {
         kind: NetworkKind::PlainConvUNet,

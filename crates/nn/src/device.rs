@@ -54,21 +54,22 @@ impl FromStr for DeviceSpec {
 /// # Errors
 /// A CUDA device was asked for and this build knows nothing of CUDA.
 pub fn device(spec: &DeviceSpec) -> Result<(Device, String), NnError> {
-    let kernels = format!("{} with {} threads", crate::isa(), rayon::current_num_threads());
-    match spec {
-        DeviceSpec::Cpu => Ok((Device::Cpu, format!("running on the CPU ({kernels}), as asked"))),
-        DeviceSpec::Auto => {
-            Ok((Device::Cpu, format!("running on the CPU ({kernels}): the networks have no kernels for other devices yet")))
+    let cuda = cfg!(feature = "cuda");
+    let why = match spec {
+        DeviceSpec::Cpu => ", as asked",
+        DeviceSpec::Auto if cuda => ": the networks have no CUDA kernels yet",
+        DeviceSpec::Auto => ": this build has no CUDA support",
+        DeviceSpec::Cuda(_) if cuda => " instead of the CUDA device: the networks have no CUDA kernels yet",
+        DeviceSpec::Cuda(_) => {
+            return Err(NnError::Device {
+                device: spec.to_string(),
+                reason: "this build has no CUDA support; use --device cpu, or build with the feature `cuda`"
+                    .to_owned(),
+            });
         }
-        DeviceSpec::Cuda(_) if cfg!(feature = "cuda") => {
-            let text = format!("running on the CPU ({kernels}) instead of {spec}: the networks have no CUDA kernels yet");
-            Ok((Device::Cpu, text))
-        }
-        DeviceSpec::Cuda(_) => Err(NnError::Device {
-            device: spec.to_string(),
-            reason: "this build has no CUDA support; use --device cpu, or build with the feature `cuda`".to_owned(),
-        }),
-    }
+    };
+    let threads = rayon::current_num_threads();
+    Ok((Device::Cpu, format!("running on the CPU ({} with {threads} threads){why}", crate::isa())))
 }
 
 #[cfg(test)]
@@ -86,7 +87,14 @@ mod tests {
     fn auto_is_the_cpu_and_says_why() {
         let (device, message) = device(&DeviceSpec::Auto).unwrap();
         assert!(device.is_cpu());
-        assert!(message.contains("CPU"), "{message}");
+        assert!(message.contains("CPU") && message.contains("CUDA"), "{message}");
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn cuda_without_kernels_is_the_cpu_and_says_so() {
+        let (device, message) = device(&DeviceSpec::Cuda(0)).unwrap();
+        assert!(device.is_cpu() && message.contains("no CUDA kernels yet"), "{message}");
     }
 
     #[cfg(not(feature = "cuda"))]

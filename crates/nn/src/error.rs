@@ -49,6 +49,14 @@ pub enum NnError {
 }
 
 impl NnError {
+    /// The same error with the file it is about, if it does not name one.
+    pub fn in_file(self, path: &Path) -> Self {
+        match self {
+            Self::Weight { .. } | Self::Tensor(_) => Self::checkpoint(path, self.to_string()),
+            other => other,
+        }
+    }
+
     pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {
         Self::Checkpoint { path: path.to_owned(), reason: reason.into() }
     }

@@ -4,11 +4,11 @@
 
 use std::sync::Mutex;
 
+use nnunet_nn::kernels::{ConvGeometry, Dims, Isa, set_isa};
 use nnunet_nn::kernels::{
     conv_backward_data, conv_backward_weights, conv_forward, conv_transpose_backward_data,
     conv_transpose_backward_weights, conv_transpose_forward, norm_act_backward, norm_act_forward,
 };
-use nnunet_nn::kernels::{ConvGeometry, Dims, Isa, set_isa};
 use proptest::prelude::*;
 
 /// The instruction set is a setting of the process: one test at a time.
@@ -63,7 +63,8 @@ fn definition(x: &[f32], input: Dims, w: &[f32], channels: usize, g: &ConvGeomet
             for c in 0..channels {
                 let mut sum = 0.0f64;
                 for tap in 0..g.taps() {
-                    let k = [tap / g.kernel[2] / g.kernel[1], tap / g.kernel[2] % g.kernel[1], tap % g.kernel[2]];
+                    let k =
+                        [tap / g.kernel[2] / g.kernel[1], tap / g.kernel[2] % g.kernel[1], tap % g.kernel[2]];
                     let at: [Option<usize>; 3] =
                         std::array::from_fn(|a| (o[a] * g.stride[a] + k[a]).checked_sub(g.padding[a]));
                     let [Some(z), Some(yy), Some(xx)] = at else { continue };
@@ -128,7 +129,9 @@ impl Case {
 #[test]
 fn convolutions_of_the_networks() {
     // The shapes that nnU-Net plans, some of which take the tiled path, with channel counts that fill registers and not.
-    for (kernel, stride) in [([3; 3], [1; 3]), ([3; 3], [2; 3]), ([1, 3, 3], [1; 3]), ([1, 3, 3], [1, 2, 2]), ([1; 3], [1; 3])] {
+    for (kernel, stride) in
+        [([3; 3], [1; 3]), ([3; 3], [2; 3]), ([1, 3, 3], [1; 3]), ([1, 3, 3], [1, 2, 2]), ([1; 3], [1; 3])]
+    {
         for (inputs, channels) in [(1, 32), (32, 32), (64, 16), (33, 17), (320, 3)] {
             let geometry = ConvGeometry::same(kernel, stride);
             for space in [[3, 12, 20], [1, 7, 9]] {
@@ -162,8 +165,10 @@ fn results_do_not_depend_on_the_number_of_threads() {
         channels: 32,
         geometry: ConvGeometry::same([3; 3], [1; 3]),
     };
-    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(|| case.run(Isa::Avx512));
-    let many = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap().install(|| case.run(Isa::Avx512));
+    let one =
+        rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(|| case.run(Isa::Avx512));
+    let many =
+        rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap().install(|| case.run(Isa::Avx512));
     assert_eq!(one, many);
 }
 

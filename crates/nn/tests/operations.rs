@@ -53,9 +53,11 @@ fn backward(y: &Tensor) -> candle_core::backprop::GradStore {
 
 #[test]
 fn convolutions_have_pytorchs_values_and_gradients() {
-    for (name, kernel, stride) in
-        [("conv", [3, 3, 3], [1, 1, 1]), ("conv_strided", [3, 3, 3], [2, 2, 2]), ("conv_flat", [1, 3, 3], [1, 2, 2])]
-    {
+    for (name, kernel, stride) in [
+        ("conv", [3, 3, 3], [1, 1, 1]),
+        ("conv_strided", [3, 3, 3], [2, 2, 2]),
+        ("conv_flat", [1, 3, 3], [1, 2, 2]),
+    ] {
         let golden = golden(name);
         let x = input(0, [2, 3, 4, 5, 6]);
         let w = variable(1, &[4, 3, kernel[0], kernel[1], kernel[2]]);

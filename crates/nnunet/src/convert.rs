@@ -30,9 +30,8 @@ pub fn convert_msd(
     let target = raw.join(format!("Dataset{id:03}_{name}"));
     let building = raw.join(format!(".Dataset{id:03}_{name}.part"));
     create_folder(raw)?;
-    let result = fill(task, &building, &json, progress).and_then(|()| {
-        std::fs::rename(&building, &target).map_err(|source| Error::io(&target, source))
-    });
+    let result = fill(task, &building, &json, progress)
+        .and_then(|()| std::fs::rename(&building, &target).map_err(|source| Error::io(&target, source)));
     if result.is_err() {
         let _ = std::fs::remove_dir_all(&building);
     }
@@ -76,7 +75,8 @@ fn refuse_taken(id: u32, folders: &Folders) -> Result<(), Error> {
 fn converted_json(path: &Path) -> Result<Map<String, Value>, Error> {
     let wrong = |reason: &str| Error::Convert { path: path.to_owned(), reason: reason.to_owned() };
     let mut json: Map<String, Value> = json::read(path)?;
-    let labels = json.get("labels").and_then(Value::as_object).ok_or_else(|| wrong("key labels is missing"))?;
+    let labels =
+        json.get("labels").and_then(Value::as_object).ok_or_else(|| wrong("key labels is missing"))?;
     let mut inverted = Map::new();
     for (value, name) in labels {
         let name = name.as_str().ok_or_else(|| wrong("key labels: expected value → name"))?;

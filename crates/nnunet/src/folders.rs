@@ -19,7 +19,11 @@ impl Folders {
     /// All three below one folder: `root/nnUNet_raw`, `root/nnUNet_preprocessed`, `root/nnUNet_results`.
     pub fn below(root: &Path) -> Self {
         let sub = |name: &str| Some(root.join(name));
-        Self { raw: sub("nnUNet_raw"), preprocessed: sub("nnUNet_preprocessed"), results: sub("nnUNet_results") }
+        Self {
+            raw: sub("nnUNet_raw"),
+            preprocessed: sub("nnUNet_preprocessed"),
+            results: sub("nnUNet_results"),
+        }
     }
 
     /// Fills what is unset from the environment variables `nnUNet_raw`, `nnUNet_preprocessed` and `nnUNet_results`.

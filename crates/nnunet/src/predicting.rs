@@ -79,7 +79,9 @@ pub fn predict(
 ) -> Result<PredictReport, Error> {
     if request.num_parts == 0 || request.part_id >= request.num_parts {
         let (part, parts) = (request.part_id, request.num_parts);
-        return Err(Error::Invalid(format!("part {part} of {parts}: the part must be below the number of parts")));
+        return Err(Error::Invalid(format!(
+            "part {part} of {parts}: the part must be below the number of parts"
+        )));
     }
     let dataset = DatasetJson::read(&request.model.join("dataset.json"))?;
     let cases = cases(&request.inputs, &dataset.file_ending)?;
@@ -128,8 +130,9 @@ fn cases(inputs: &[PathBuf], ending: &str) -> Result<Vec<(String, Vec<PathBuf>)>
         if !file.is_file() {
             return Err(Error::Invalid(format!("{}: not a file", file.display())));
         }
-        let id = case_id(file, ending)
-            .ok_or_else(|| Error::Invalid(format!("{}: expected a name like CASE_0000{ending}", file.display())))?;
+        let id = case_id(file, ending).ok_or_else(|| {
+            Error::Invalid(format!("{}: expected a name like CASE_0000{ending}", file.display()))
+        })?;
         grouped.entry(id).or_default().push(file.clone());
     }
     grouped.values_mut().for_each(|files| files.sort());
@@ -160,7 +163,8 @@ pub fn evaluate(
     let dataset = DatasetJson::read(dataset_json)?;
     let reader = reader_for(&dataset.file_ending, None)?;
     let rules = dataset.label_rules()?;
-    let summary = evaluate_folder(reference, prediction, &rules, reader.as_ref(), &dataset.file_ending, strict)?;
+    let summary =
+        evaluate_folder(reference, prediction, &rules, reader.as_ref(), &dataset.file_ending, strict)?;
     json::write(output, &summary)?;
     Ok(summary)
 }

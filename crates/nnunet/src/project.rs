@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nnunet_fingerprint::{
-    Dataset, DatasetJson, Finding, Fingerprint, Fold, Split, create_splits, dataset_name, extract_fingerprint, json,
-    split_for_fold, verify,
+    Dataset, DatasetJson, Finding, Fingerprint, Fold, Split, create_splits, dataset_name,
+    extract_fingerprint, json, split_for_fold, verify,
 };
 use nnunet_image::{CaseReader, Progress, reader_by_name, reader_for};
 use nnunet_plan::{PlannerOptions, Plans, plan_experiment};
@@ -232,9 +232,9 @@ fn choose_reader(dataset: &Dataset) -> Result<Arc<dyn CaseReader>, Error> {
 fn same_folds(given: &[Split], present: &[Split]) -> Result<(), usize> {
     let set = |ids: &[String]| ids.iter().cloned().collect::<std::collections::BTreeSet<_>>();
     for (fold, split) in given.iter().enumerate() {
-        let same = present
-            .get(fold)
-            .is_some_and(|other| set(&other.train) == set(&split.train) && set(&other.val) == set(&split.val));
+        let same = present.get(fold).is_some_and(|other| {
+            set(&other.train) == set(&split.train) && set(&other.val) == set(&split.val)
+        });
         if !same {
             return Err(fold);
         }

@@ -146,7 +146,8 @@ impl Project {
         let reader = reader_by_name(&self.plans(&request.plans_name)?.image_reader_writer)?;
         let reference = self.preprocessed_folder()?.join("gt_segmentations");
         let rules = dataset.label_rules()?;
-        let summary = evaluate_folder(&reference, &out, &rules, reader.as_ref(), &dataset.file_ending, false)?;
+        let summary =
+            evaluate_folder(&reference, &out, &rules, reader.as_ref(), &dataset.file_ending, false)?;
         json::write(&out.join("summary.json"), &summary)?;
         Ok(summary)
     }

@@ -187,7 +187,9 @@ impl Architecture {
         let Some(class) = self.optional::<String>("nonlin")? else { return Ok(None) };
         let kwargs: Map<String, Value> = self.optional("nonlin_kwargs")?.unwrap_or_default();
         match class.rsplit('.').next() {
-            Some("LeakyReLU") => Ok(Some(kwargs.get("negative_slope").and_then(Value::as_f64).unwrap_or(0.01))),
+            Some("LeakyReLU") => {
+                Ok(Some(kwargs.get("negative_slope").and_then(Value::as_f64).unwrap_or(0.01)))
+            }
             Some("ReLU") => Ok(Some(0.0)),
             _ => Err(self.wrong("nonlin", format!("{class:?} is not supported; LeakyReLU and ReLU are"))),
         }

@@ -121,7 +121,8 @@ impl Common<'_> {
             ("normalization_schemes", json!(schemes.iter().map(|s| s.class_name()).collect::<Vec<_>>())),
             ("use_mask_for_norm", json!(schemes.iter().map(masked).collect::<Vec<_>>())),
         ];
-        let mut map: Map<String, Value> = entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut map: Map<String, Value> =
+            entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let (function, [data, seg, probabilities]) = self.resampling();
         for (key, value) in [
             ("resampling_fn_data", json!(function)),
@@ -142,9 +143,7 @@ impl Common<'_> {
         if !self.planner.resamples() {
             return ("no_resampling_hack", [json!({}), json!({}), json!({})]);
         }
-        let kwargs = |is_seg: bool, order: u8| {
-            json!({"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": null})
-        };
+        let kwargs = |is_seg: bool, order: u8| json!({"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": null});
         ("resample_data_or_seg_to_shape", [kwargs(false, 3), kwargs(true, 1), kwargs(false, 1)])
     }
 }

@@ -81,17 +81,24 @@ pub fn plan_experiment(
 fn check(fingerprint: &Fingerprint) -> Result<(), PlanError> {
     let (shapes, spacings) = (&fingerprint.shapes_after_crop, &fingerprint.spacings);
     if shapes.is_empty() || shapes.len() != spacings.len() {
-        let text = format!("{} shapes and {} spacings, expected one each per case", shapes.len(), spacings.len());
+        let text =
+            format!("{} shapes and {} spacings, expected one each per case", shapes.len(), spacings.len());
         return Err(PlanError::Fingerprint(text));
     }
-    if let Some((case, s)) = spacings.iter().enumerate().find(|(_, s)| s.iter().any(|v| !v.is_finite() || *v <= 0.0)) {
+    if let Some((case, s)) =
+        spacings.iter().enumerate().find(|(_, s)| s.iter().any(|v| !v.is_finite() || *v <= 0.0))
+    {
         let text = format!("case number {case} has the spacing {s:?} mm, expected lengths above 0");
         return Err(PlanError::Fingerprint(text));
     }
     Ok(())
 }
 
-fn configurations(common: &Common<'_>, spacing: [f64; 3], median: [f64; 3]) -> IndexMap<String, Map<String, Value>> {
+fn configurations(
+    common: &Common<'_>,
+    spacing: [f64; 3],
+    median: [f64; 3],
+) -> IndexMap<String, Map<String, Value>> {
     let cases = common.dataset.num_training as f64;
     let voxels = median.iter().product::<f64>() * cases;
     let set = |planned: Planned, batch_dice: bool| {
@@ -125,7 +132,12 @@ fn configurations(common: &Common<'_>, spacing: [f64; 3], median: [f64; 3]) -> I
 
 /// A coarser configuration whose patch covers a quarter of the median case, if full resolution does not and the coarser
 /// image has less than half the voxels.
-fn lowres(common: &Common<'_>, full_spacing: [f64; 3], full_median: [f64; 3], full: &Planned) -> Option<Planned> {
+fn lowres(
+    common: &Common<'_>,
+    full_spacing: [f64; 3],
+    full_median: [f64; 3],
+    full: &Planned,
+) -> Option<Planned> {
     let product = |patch: &[usize]| patch.iter().map(|&n| n as f64).product::<f64>();
     let full_voxels: f64 = full_median.iter().product();
     let (mut spacing, mut voxels, mut patch) = (full_spacing, full_voxels, product(&full.patch));

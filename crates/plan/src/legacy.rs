@@ -6,15 +6,16 @@ use crate::PlanError;
 
 /// Adds `architecture` to a configuration that describes its network in the old keys.
 pub(crate) fn upgrade(map: &mut Map<String, Value>) -> Result<(), PlanError> {
-    let get = |key: &str| map.get(key).cloned().ok_or_else(|| PlanError::key(key, "missing, and there is no architecture"));
+    let get = |key: &str| {
+        map.get(key).cloned().ok_or_else(|| PlanError::key(key, "missing, and there is no architecture"))
+    };
     let strides = get("pool_op_kernel_sizes")?;
     let stages = strides.as_array().map_or(0, Vec::len);
-    let number = |key: &str| {
-        get(key)?.as_u64().ok_or_else(|| PlanError::key(key, "expected a whole number"))
-    };
+    let number = |key: &str| get(key)?.as_u64().ok_or_else(|| PlanError::key(key, "expected a whole number"));
     let (base, most) = (number("UNet_base_num_features")?, number("unet_max_num_features")?);
-    let features: Vec<u64> =
-        (0..stages).map(|i| base.saturating_mul(1u64.checked_shl(i as u32).unwrap_or(u64::MAX)).min(most)).collect();
+    let features: Vec<u64> = (0..stages)
+        .map(|i| base.saturating_mul(1u64.checked_shl(i as u32).unwrap_or(u64::MAX)).min(most))
+        .collect();
     let class = get("UNet_class_name")?;
     let class = class.as_str().unwrap_or_default();
     let encoder_key = if class == "PlainConvUNet" { "n_conv_per_stage" } else { "n_blocks_per_stage" };

@@ -204,8 +204,9 @@ impl Configuration {
         self.normalization_schemes
             .iter()
             .map(|name| {
-                Normalization::from_class_name(name)
-                    .ok_or_else(|| PlanError::key("normalization_schemes", format!("unknown scheme {name:?}")))
+                Normalization::from_class_name(name).ok_or_else(|| {
+                    PlanError::key("normalization_schemes", format!("unknown scheme {name:?}"))
+                })
             })
             .collect()
     }
@@ -240,7 +241,9 @@ impl Plans {
         let plans: Self = json::read(path)?;
         let mut axes = plans.transpose_forward;
         axes.sort_unstable();
-        if axes != [0, 1, 2] || (0..3).any(|i| plans.transpose_backward.get(plans.transpose_forward[i]) != Some(&i)) {
+        if axes != [0, 1, 2]
+            || (0..3).any(|i| plans.transpose_backward.get(plans.transpose_forward[i]) != Some(&i))
+        {
             let (forward, backward) = (plans.transpose_forward, plans.transpose_backward);
             let reason = format!("{forward:?} and {backward:?} are not permutations inverse to each other");
             return Err(PlanError::key("transpose_forward, transpose_backward", reason));

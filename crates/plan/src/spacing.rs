@@ -1,7 +1,7 @@
 //! Target spacing, axis order and median shape.
 
-use nnunet_fingerprint::numpy::{median_f64, percentile_f64};
 use nnunet_fingerprint::Fingerprint;
+use nnunet_fingerprint::numpy::{median_f64, percentile_f64};
 
 /// Ratio from which an axis counts as anisotropic.
 const ANISOTROPY: f64 = 3.0;

@@ -12,7 +12,11 @@ use serde_json::Value;
 fn difference(found: &Value, expected: &Value, path: &str) -> Option<String> {
     match (found, expected) {
         (Value::Object(a), Value::Object(b)) => {
-            if let Some(key) = b.keys().find(|key| !a.contains_key(*key)).or_else(|| a.keys().find(|key| !b.contains_key(*key))) {
+            if let Some(key) = b
+                .keys()
+                .find(|key| !a.contains_key(*key))
+                .or_else(|| a.keys().find(|key| !b.contains_key(*key)))
+            {
                 return Some(format!("{path}.{key}: only on one side"));
             }
             a.iter().find_map(|(key, value)| difference(value, &b[key], &format!("{path}.{key}")))

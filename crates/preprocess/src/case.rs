@@ -67,7 +67,8 @@ pub fn preprocess_case(
     let shape_after_cropping = spatial(&image);
     let target = target_spacing(configuration, spacing);
     let new_shape = resampled_shape(shape_after_cropping, spacing, target);
-    let data = match resampling(&configuration.resampling_fn_data, &configuration.resampling_fn_data_kwargs)? {
+    let data = match resampling(&configuration.resampling_fn_data, &configuration.resampling_fn_data_kwargs)?
+    {
         Some(options) => resample_image(image.view(), new_shape, spacing, target, &options)?,
         None => image,
     };
@@ -119,8 +120,10 @@ fn check(
     let Some(labels) = labels else { return Ok(()) };
     let shape: [usize; 3] = labels.data.dim().into();
     if shape != spatial(&image.data) {
-        let text =
-            format!("the segmentation has shape {shape:?} (z, y, x), the image has {:?}", spatial(&image.data));
+        let text = format!(
+            "the segmentation has shape {shape:?} (z, y, x), the image has {:?}",
+            spatial(&image.data)
+        );
         return Err(PreprocessError::Mismatch(text));
     }
     let declared = |label: i16| rules.all_labels().contains(&label) || rules.ignore_label() == Some(label);
@@ -157,7 +160,10 @@ fn normalize_channels(
 ///
 /// # Errors
 /// A function that is not supported.
-pub fn resampling(function: &str, kwargs: &ResamplingKwargs) -> Result<Option<ResampleOptions>, PreprocessError> {
+pub fn resampling(
+    function: &str,
+    kwargs: &ResamplingKwargs,
+) -> Result<Option<ResampleOptions>, PreprocessError> {
     match function {
         "no_resampling_hack" => Ok(None),
         "resample_data_or_seg_to_shape" => Ok(Some(ResampleOptions {
@@ -170,6 +176,8 @@ pub fn resampling(function: &str, kwargs: &ResamplingKwargs) -> Result<Option<Re
             },
             anisotropy_threshold: kwargs.separate_z_anisotropy_threshold,
         })),
-        other => Err(PreprocessError::Mismatch(format!("the plans name a resampling function {other:?}, which is not supported"))),
+        other => Err(PreprocessError::Mismatch(format!(
+            "the plans name a resampling function {other:?}, which is not supported"
+        ))),
     }
 }

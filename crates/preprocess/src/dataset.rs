@@ -109,7 +109,8 @@ fn copy_segmentations(dataset: &Dataset, folder: &Path) -> Result<(), Preprocess
         };
         if !current {
             let bytes = std::fs::read(&case.label).map_err(|e| PreprocessError::io(&case.label, e))?;
-            write_atomic(&target, |out| out.write_all(&bytes)).map_err(|e| PreprocessError::io(&target, e))?;
+            write_atomic(&target, |out| out.write_all(&bytes))
+                .map_err(|e| PreprocessError::io(&target, e))?;
         }
     }
     Ok(())

@@ -74,7 +74,11 @@ pub fn class_locations(seg: ArrayView3<'_, i16>, rules: &LabelRules) -> Vec<Clas
                 }
                 [0; 3]
             };
-            let voxels = if total == 0 { Vec::new() } else { rng.choice(total, count).into_iter().map(pick).collect() };
+            let voxels = if total == 0 {
+                Vec::new()
+            } else {
+                rng.choice(total, count).into_iter().map(pick).collect()
+            };
             ClassLocations { class, voxels }
         })
         .collect()
@@ -104,7 +108,8 @@ mod tests {
     use super::*;
 
     fn rules(labels: &str) -> LabelRules {
-        let text = format!(r#"{{"channel_names": {{}}, "labels": {labels}, "numTraining": 1, "file_ending": ""}}"#);
+        let text =
+            format!(r#"{{"channel_names": {{}}, "labels": {labels}, "numTraining": 1, "file_ending": ""}}"#);
         serde_json::from_str::<DatasetJson>(&text).unwrap().label_rules().unwrap()
     }
 
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_hundredth_or_ten_thousand_voxels_are_kept() {
-        let seg = Array3::<i16>::ones((1 * 50, 100, 100));
+        let seg = Array3::<i16>::ones((50, 100, 100));
         let drawn = class_locations(seg.view(), &rules(r#"{"background": 0, "a": 1}"#));
         assert_eq!(drawn[0].voxels.len(), 10_000);
         assert_eq!(drawn[0].voxels[..3], [[45, 92, 22], [2, 86, 19], [45, 30, 20]]);
@@ -140,7 +145,8 @@ mod tests {
         let drawn = class_locations(seg.view(), &rules(r#"{"background": 0, "a": 1, "ignore": 2}"#));
         assert_eq!(drawn[1].class, ClassKey::Annotated(vec![0, 1]));
         assert_eq!(drawn[1].voxels.len(), 3);
-        let empty = class_locations(Array3::<i16>::zeros((1, 1, 1)).view(), &rules(r#"{"background": 0, "a": 1}"#));
+        let empty =
+            class_locations(Array3::<i16>::zeros((1, 1, 1)).view(), &rules(r#"{"background": 0, "a": 1}"#));
         assert!(empty[0].voxels.is_empty());
     }
 }

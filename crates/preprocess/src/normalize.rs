@@ -45,7 +45,9 @@ pub fn normalize(
         }
         (Normalization::Ct, _) => {
             let p = properties.ok_or_else(|| {
-                PreprocessError::Mismatch("the plans have no intensity statistics for a CT channel".to_owned())
+                PreprocessError::Mismatch(
+                    "the plans have no intensity statistics for a CT channel".to_owned(),
+                )
             })?;
             let (low, high) = (p.percentile_00_5 as f32, p.percentile_99_5 as f32);
             let (mean, divisor) = (p.mean as f32, (p.std as f32).max(EPS));

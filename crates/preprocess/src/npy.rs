@@ -77,7 +77,8 @@ impl Npy {
     pub(crate) fn open<T: Element>(path: &Path) -> Result<Self, PreprocessError> {
         let mut file = File::open(path).map_err(|e| PreprocessError::io(path, e))?;
         let mut start = [0u8; 10];
-        file.read_exact(&mut start).map_err(|_| PreprocessError::store(path, "not an .npy file: too short"))?;
+        file.read_exact(&mut start)
+            .map_err(|_| PreprocessError::store(path, "not an .npy file: too short"))?;
         if &start[..6] != MAGIC || start[6] != 1 {
             return Err(PreprocessError::store(path, "not an .npy file of version 1"));
         }
@@ -98,7 +99,12 @@ impl Npy {
     }
 
     /// Reads `count` numbers from number `first` on.
-    pub(crate) fn read<T: Element>(&self, first: usize, count: usize, out: &mut Vec<T>) -> std::io::Result<()> {
+    pub(crate) fn read<T: Element>(
+        &self,
+        first: usize,
+        count: usize,
+        out: &mut Vec<T>,
+    ) -> std::io::Result<()> {
         let mut bytes = vec![0u8; count * T::SIZE];
         read_at(&self.file, &mut bytes, self.offset + (first * T::SIZE) as u64)?;
         out.clear();

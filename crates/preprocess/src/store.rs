@@ -47,7 +47,10 @@ struct Properties {
 }
 
 /// The settings that decide what preprocessing gives, as they stand in plans.
-pub(crate) fn settings(plans: &Plans, configuration: &Configuration) -> Result<Map<String, Value>, PreprocessError> {
+pub(crate) fn settings(
+    plans: &Plans,
+    configuration: &Configuration,
+) -> Result<Map<String, Value>, PreprocessError> {
     let value = |v: Result<Value, serde_json::Error>| {
         v.map_err(|e| PreprocessError::Mismatch(format!("settings have no JSON form: {e}")))
     };
@@ -67,7 +70,10 @@ pub(crate) fn settings(plans: &Plans, configuration: &Configuration) -> Result<M
     map.insert("transpose_forward".to_owned(), value(serde_json::to_value(plans.transpose_forward))?);
     map.insert("image_reader_writer".to_owned(), plans.image_reader_writer.clone().into());
     let intensities = &plans.foreground_intensity_properties_per_channel;
-    map.insert("foreground_intensity_properties_per_channel".to_owned(), value(serde_json::to_value(intensities))?);
+    map.insert(
+        "foreground_intensity_properties_per_channel".to_owned(),
+        value(serde_json::to_value(intensities))?,
+    );
     Ok(map)
 }
 
@@ -84,7 +90,10 @@ impl Store {
         }
         let manifest: Manifest = json::read(&path)?;
         if manifest.format != FORMAT {
-            return Err(PreprocessError::store(&path, format!("format {:?}, expected {FORMAT:?}", manifest.format)));
+            return Err(PreprocessError::store(
+                &path,
+                format!("format {:?}, expected {FORMAT:?}", manifest.format),
+            ));
         }
         Ok(Self { folder: folder.to_owned(), identifiers: manifest.cases, settings: manifest.settings })
     }
@@ -97,7 +106,9 @@ impl Store {
         for (key, expected) in settings(plans, configuration)? {
             let found = self.settings.get(&key).unwrap_or(&Value::Null);
             if *found != expected {
-                let text = format!("made with {key} = {found}, the plans say {expected}; run `nnunet preprocess` again");
+                let text = format!(
+                    "made with {key} = {found}, the plans say {expected}; run `nnunet preprocess` again"
+                );
                 return Err(PreprocessError::store(&self.folder, text));
             }
         }
@@ -166,8 +177,10 @@ impl Store {
         let (data, [c, z, y, x]) = self.open_data(id)?;
         let seg = self.open_seg(id, [c, z, y, x])?;
         let wrong = |e: ndarray::ShapeError| PreprocessError::store(&self.folder, e.to_string()).in_case(id);
-        let data = Array4::from_shape_vec((c, z, y, x), data.read_all(&self.path(id, ".npy"))?).map_err(wrong)?;
-        let seg = Array3::from_shape_vec((z, y, x), seg.read_all(&self.path(id, "_seg.npy"))?).map_err(wrong)?;
+        let data =
+            Array4::from_shape_vec((c, z, y, x), data.read_all(&self.path(id, ".npy"))?).map_err(wrong)?;
+        let seg =
+            Array3::from_shape_vec((z, y, x), seg.read_all(&self.path(id, "_seg.npy"))?).map_err(wrong)?;
         Ok(PreprocessedCase { data, seg, properties: self.properties(id)? })
     }
 
@@ -179,7 +192,8 @@ impl Store {
         let p: Properties =
             json::read(&self.path(id, ".json")).map_err(|e| PreprocessError::from(e).in_case(id))?;
         let path = self.path(id, "_classes.npy");
-        let rows: Vec<u32> = Npy::open::<u32>(&path).and_then(|npy| npy.read_all(&path)).map_err(|e| e.in_case(id))?;
+        let rows: Vec<u32> =
+            Npy::open::<u32>(&path).and_then(|npy| npy.read_all(&path)).map_err(|e| e.in_case(id))?;
         let mut classes: Vec<ClassLocations> =
             p.class_locations.into_iter().map(|class| ClassLocations { class, voxels: Vec::new() }).collect();
         for row in rows.chunks_exact(4) {

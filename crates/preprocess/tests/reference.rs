@@ -29,8 +29,10 @@ fn compare(folder: &Path) -> (f64, f64) {
     for (found, expected) in case.data.outer_iter().zip(expected.outer_iter()) {
         let n = expected.len() as f64;
         let mean = expected.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-        let std = (expected.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt().max(1e-12);
-        let wrong = found.iter().zip(expected.iter()).filter(|(a, b)| f64::from((*a - *b).abs()) > 1e-4 * std);
+        let std =
+            (expected.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n).sqrt().max(1e-12);
+        let wrong =
+            found.iter().zip(expected.iter()).filter(|(a, b)| f64::from((*a - *b).abs()) > 1e-4 * std);
         off = off.max(wrong.count() as f64 / n);
     }
     let expected = read_npz_i16(&folder.join("expected.npz"), "seg").unwrap();
@@ -44,7 +46,11 @@ fn compare_all(folder: &Path) -> usize {
         let case = entry.unwrap().path();
         if case.is_dir() {
             let (data, seg) = compare(&case);
-            assert!(data <= 1e-4 && seg <= 1e-4, "{}: data {data:.2e}, seg {seg:.2e} of the voxels off", case.display());
+            assert!(
+                data <= 1e-4 && seg <= 1e-4,
+                "{}: data {data:.2e}, seg {seg:.2e} of the voxels off",
+                case.display()
+            );
             count += 1;
         }
     }

@@ -45,7 +45,11 @@ fn fingerprint_one(project: &Project, ui: Ui) -> Result<()> {
     let stage = ui.stage("fingerprint");
     let fingerprint = project.fingerprint(&|progress| stage.update(progress))?;
     stage.finish();
-    ui.detail(&format!("{} cases, median relative size after cropping {}", fingerprint.spacings.len(), fingerprint.median_relative_size_after_cropping));
+    ui.detail(&format!(
+        "{} cases, median relative size after cropping {}",
+        fingerprint.spacings.len(),
+        fingerprint.median_relative_size_after_cropping
+    ));
     println!("{}", project.preprocessed_folder()?.join("dataset_fingerprint.json").display());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A small drawn data set and the program to run on it.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::InferError;
 
-/// How one class of one case was segmented, in voxels. Fields are written in the reference's order and under its names.
+/// How one class of one case was segmented, in voxels. Fields are written in the reference's order and under
+/// its names.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// `2 TP / (2 TP + FP + FN)`; not a number if the class is in neither segmentation.

@@ -9,12 +9,13 @@ use crate::InferError;
 
 /// Compares all segmentations in a folder with the references of the same names, several cases at a time.
 ///
-/// Scored are the foreground labels, or the regions if the data set has any; voxels that the reference says to ignore do not
-/// count. With `strict`, every reference must have a prediction. The files of the summary are in the order of their names.
+/// Scored are the foreground labels, or the regions if the data set has any; voxels that the reference says
+/// to ignore do not count. With `strict`, every reference must have a prediction. The files of the summary
+/// are in the order of their names.
 ///
 /// # Errors
-/// No prediction, a prediction without reference (with `strict` also the other way round), a file that cannot be read, or
-/// shapes that differ.
+/// No prediction, a prediction without reference (with `strict` also the other way round), a file that cannot
+/// be read, or shapes that differ.
 pub fn evaluate_folder(
     reference_dir: &Path,
     prediction_dir: &Path,

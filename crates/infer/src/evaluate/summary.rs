@@ -51,7 +51,8 @@ pub struct CaseSummary {
 pub struct Summary {
     /// Plain mean of `mean` over the classes: not a number if one of them is.
     pub foreground_mean: MeanMetrics,
-    /// Mean over the cases per class: `"1"` is a label, `"(1, 2)"` a region. The keys are in the order of text.
+    /// Mean over the cases per class: `"1"` is a label, `"(1, 2)"` a region. The keys are in the order of
+    /// text.
     pub mean: IndexMap<String, MeanMetrics>,
     /// The cases, by name.
     pub metric_per_case: Vec<CaseSummary>,

@@ -16,8 +16,8 @@ impl Decision<'_> {
         }
     }
 
-    /// The label that the probabilities of one voxel give; it can differ from that of the logits where rounding makes two
-    /// probabilities equal.
+    /// The label that the probabilities of one voxel give; it can differ from that of the logits where
+    /// rounding makes two probabilities equal.
     pub(crate) fn label_of_probabilities(self, probabilities: &[f32]) -> i16 {
         match self {
             Self::Labels => largest(probabilities),

@@ -21,20 +21,23 @@ use taps::axis_taps;
 pub struct Prediction {
     /// One label per voxel of the image as it was read, with its geometry.
     pub labels: LabelMap,
-    /// Probabilities of labels (including background) or regions, `(channel, z, y, x)` in the shape of the image as it was
-    /// read. Where preprocessing cropped the image away, the background is certain.
+    /// Probabilities of labels (including background) or regions, `(channel, z, y, x)` in the shape of the
+    /// image as it was read. Where preprocessing cropped the image away, the background is certain.
     pub probabilities: Option<Array4<f32>>,
 }
 
-/// Turns the logits `(channel, z, y, x)` of a preprocessed case into a segmentation of the image as it was read.
+/// Turns the logits `(channel, z, y, x)` of a preprocessed case into a segmentation of the image as it was
+/// read.
 ///
-/// Logits are resampled to the cropped image (linear, by default), decided upon, put where they were cropped from, and the
-/// transposition is undone; all this plane by plane, so that nothing but `logits` and the results grows with the image.
-/// Exclusive labels are the largest logit, the first of several; regions are those with a probability above one half, the last in
-/// the class order. With `with_probabilities`, softmax or sigmoid comes before the decision, and is returned.
+/// Logits are resampled to the cropped image (linear, by default), decided upon, put where they were cropped
+/// from, and the transposition is undone; all this plane by plane, so that nothing but `logits` and the
+/// results grows with the image. Exclusive labels are the largest logit, the first of several; regions are
+/// those with a probability above one half, the last in the class order. With `with_probabilities`, softmax
+/// or sigmoid comes before the decision, and is returned.
 ///
 /// # Errors
-/// Logits, properties and plans whose shapes or channels do not fit together, or a resampling function that is not supported.
+/// Logits, properties and plans whose shapes or channels do not fit together, or a resampling function that
+/// is not supported.
 pub fn export_logits(
     logits: ArrayView4<'_, f32>,
     properties: &CaseProperties,
@@ -80,11 +83,8 @@ impl Export<'_> {
         let options = resampling(function, &self.configuration.resampling_fn_probabilities_kwargs)?;
         // Without resampling the shapes are the same, and so nothing is interpolated.
         let options = options.unwrap_or_else(ResampleOptions::probabilities);
-        let placement = Placement {
-            shape: self.properties.shape_before_cropping,
-            bbox: self.properties.bbox.clone(),
-            transpose,
-        };
+        let placement =
+            Placement { shape: self.properties.shape_before_cropping, bbox: self.properties.bbox, transpose };
         let decision = self.rules.regions_class_order().map_or(Decision::Labels, Decision::Regions);
         let (labels, probabilities) = match axis_taps(logits.shape, cropped, spacing, new_spacing, &options) {
             Some(taps) => place(&logits, &taps, &placement, decision, self.with_probabilities)?,

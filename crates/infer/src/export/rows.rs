@@ -17,8 +17,8 @@ impl<'a> Rows<'a> {
         Self { logits, taps, blended: vec![0.0; old], row: vec![0.0; new] }
     }
 
-    /// The resampled row at (z, y): the channels of each voxel lie together. As in nnU-Net v2.8.1, it is computed in double
-    /// precision and rounded to the precision of the logits.
+    /// The resampled row at (z, y): the channels of each voxel lie together. As in nnU-Net v2.8.1, it is
+    /// computed in double precision and rounded to the precision of the logits.
     pub(crate) fn at(&mut self, z: usize, y: usize) -> &[f32] {
         match &self.logits.values {
             Values::F32(values) => self.fill(values, z, y),

@@ -9,7 +9,8 @@ pub(crate) struct Taps {
 }
 
 impl Taps {
-    /// Linear interpolation from `old` to `new` samples over the same length; the outermost samples go on to the border.
+    /// Linear interpolation from `old` to `new` samples over the same length; the outermost samples go on to
+    /// the border.
     fn linear(old: usize, new: usize) -> Self {
         let mut taps = Self { lower: Vec::new(), upper: Vec::new(), weight: Vec::new() };
         for coordinate in coordinates(old, new) {
@@ -34,9 +35,11 @@ fn coordinates(old: usize, new: usize) -> impl Iterator<Item = f64> {
     (0..new).map(move |i| ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, (old - 1) as f64))
 }
 
-/// How to resample from one grid to another of the same extent, axis by axis; `None` for splines of a higher order.
+/// How to resample from one grid to another of the same extent, axis by axis; `None` for splines of a higher
+/// order.
 ///
-/// The spacings only decide whether the axis of the largest spacing is resampled on its own, by its own order.
+/// The spacings only decide whether the axis of the largest spacing is resampled on its own, by its own
+/// order.
 pub(crate) fn axis_taps(
     old: [usize; 3],
     new: [usize; 3],
@@ -58,8 +61,8 @@ pub(crate) fn axis_taps(
     taps.try_into().ok()
 }
 
-/// The axis that is resampled on its own: the one with the largest spacing, if the spacing is anisotropic (the current one,
-/// or else the new one) and no other axis has the same.
+/// The axis that is resampled on its own: the one with the largest spacing, if the spacing is anisotropic
+/// (the current one, or else the new one) and no other axis has the same.
 fn separate_axis(options: &ResampleOptions, spacing: [f64; 3], new_spacing: [f64; 3]) -> Option<usize> {
     let largest = |s: [f64; 3]| s.into_iter().fold(f64::NEG_INFINITY, f64::max);
     let anisotropic =

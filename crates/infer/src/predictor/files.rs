@@ -8,7 +8,8 @@ use super::Predictor;
 use super::output::Output;
 use crate::InferError;
 
-/// The share of one of several runs among which cases are distributed: every `num_parts`-th case, from number `part_id`.
+/// The share of one of several runs among which cases are distributed: every `num_parts`-th case, from number
+/// `part_id`.
 ///
 /// # Errors
 /// `part_id` is not below `num_parts`.
@@ -29,10 +30,11 @@ pub fn select_part<T: Clone>(cases: &[T], part_id: usize, num_parts: usize) -> R
 impl Predictor {
     /// Segments cases from files (one per channel, in order) into `out_dir`, which is created if need be.
     ///
-    /// Each case leaves `<case><ending>`, written by the plans' reader. With `save_probabilities` it also leaves `<case>.npz` with
-    /// the array `probabilities` (32-bit floats, channel first, in the image's shape) and `<case>.json` with the properties of the
-    /// case. With `keep_existing`, cases whose files are there are left alone. While the network works on a case, the next one is
-    /// read and preprocessed. `progress` counts cases.
+    /// Each case leaves `<case><ending>`, written by the plans' reader. With `save_probabilities` it also
+    /// leaves `<case>.npz` with the array `probabilities` (32-bit floats, channel first, in the image's
+    /// shape) and `<case>.json` with the properties of the case. With `keep_existing`, cases whose files are
+    /// there are left alone. While the network works on a case, the next one is read and preprocessed.
+    /// `progress` counts cases.
     ///
     /// A case that fails does not stop the others: the result has one entry per case, in the order given.
     pub fn predict_files(
@@ -53,7 +55,8 @@ impl Predictor {
         cases.iter().map(|(id, _)| id.clone()).zip(results).collect()
     }
 
-    /// Segments preprocessed cases, as [`Predictor::predict_files`] does for files; what the final validation of a training needs.
+    /// Segments preprocessed cases, as [`Predictor::predict_files`] does for files; what the final validation
+    /// of a training needs.
     ///
     /// Returns the cases that failed.
     pub fn predict_store(

@@ -87,7 +87,8 @@ impl ModelFolder {
             .ok_or_else(|| missing(&path, &format!("checkpoint {name} ({})", ENDINGS.join(" or "))))
     }
 
-    /// The configuration that a folder named `<trainer>__<plans>__<configuration>` holds, or the only one of the plans.
+    /// The configuration that a folder named `<trainer>__<plans>__<configuration>` holds, or the only one of
+    /// the plans.
     pub(super) fn configuration_by_name(&self) -> Option<String> {
         let named =
             self.path.file_name().and_then(|name| name.to_str()).and_then(|name| name.rsplit_once("__"));

@@ -43,15 +43,17 @@ pub struct Predictor {
 }
 
 impl Predictor {
-    /// Loads a model folder in nnU-Net's layout: `dataset.json`, `plans.json` and, per fold, `fold_K/<checkpoint>` as
+    /// Loads a model folder in nnU-Net's layout: `dataset.json`, `plans.json` and, per fold,
+    /// `fold_K/<checkpoint>` as
     /// `.safetensors` or `.pth`, in this order.
     ///
-    /// Several folds are averaged. Without `folds`, all numbered ones that have the checkpoint are used; without `checkpoint`,
+    /// Several folds are averaged. Without `folds`, all numbered ones that have the checkpoint are used;
+    /// without `checkpoint`,
     /// `checkpoint_final`. Configuration and mirrored axes are those of the first checkpoint.
     ///
     /// # Errors
-    /// A file that is missing (the error lists what is there) or cannot be read, weights that do not fit the plans, or options
-    /// out of range.
+    /// A file that is missing (the error lists what is there) or cannot be read, weights that do not fit the
+    /// plans, or options out of range.
     pub fn open(
         model_dir: &Path,
         folds: Option<&[Fold]>,
@@ -73,7 +75,7 @@ impl Predictor {
                 first = Some((Config::new(&folder.plans, &name, &folder.dataset)?, mirror_axes));
             }
             let Some((config, _)) = &first else { continue };
-            let failed = |source| InferError::Checkpoint { path: path.clone(), source };
+            let failed = |source| InferError::Checkpoint { path: path.clone(), source: Box::new(source) };
             networks.push(config.network(&weights, &device).map_err(failed)?);
         }
         let (config, mirror_axes) = first.ok_or(InferError::NoNetwork)?;
@@ -139,7 +141,8 @@ impl Predictor {
     /// `progress` counts tiles.
     ///
     /// # Errors
-    /// The wrong number of channels, an image that cannot be preprocessed, logits that are not finite, or too little memory.
+    /// The wrong number of channels, an image that cannot be preprocessed, logits that are not finite, or too
+    /// little memory.
     pub fn predict_image(
         &self,
         image: Image,
@@ -150,7 +153,8 @@ impl Predictor {
         self.predict_preprocessed(case, with_probabilities, progress)
     }
 
-    /// Logits `(channel, z, y, x)` of a preprocessed image `(channel, z, y, x)`, one channel per label or region.
+    /// Logits `(channel, z, y, x)` of a preprocessed image `(channel, z, y, x)`, one channel per label or
+    /// region.
     ///
     /// `progress` counts tiles.
     ///

@@ -8,11 +8,12 @@ const SIGMA_SCALE: f64 = 1.0 / 8.0;
 /// Standard deviations after which the Gaussian is cut off.
 const TRUNCATE: f64 = 4.0;
 
-/// Weight of each voxel of a tile when tiles are averaged: a Gaussian around voxel `patch / 2` with a standard deviation of an
-/// eighth of the patch per axis and a peak of 10, `(z, y, x)`.
+/// Weight of each voxel of a tile when tiles are averaged: a Gaussian around voxel `patch / 2` with a
+/// standard deviation of an eighth of the patch per axis and a peak of 10, `(z, y, x)`.
 ///
-/// As in nnU-Net v2.8.1 the weights are numbers of half precision, and those too small for it take the smallest positive weight
-/// of the map, so that none is zero. An axis of length 1, as 2-D patches have, does not matter.
+/// As in nnU-Net v2.8.1 the weights are numbers of half precision, and those too small for it take the
+/// smallest positive weight of the map, so that none is zero. An axis of length 1, as 2-D patches have, does
+/// not matter.
 ///
 /// ```
 /// let map = nnunet_infer::gaussian_importance_map([1, 1, 8]);

@@ -1,7 +1,8 @@
 /// Which of the axes z, y, x are turned around.
 pub(crate) type Flip = [bool; 3];
 
-/// The identity, then all non-empty subsets of the axes: single axes first, then pairs, then all three, each in the order of the axes.
+/// The identity, then all non-empty subsets of the axes: single axes first, then pairs, then all three, each
+/// in the order of the axes.
 ///
 /// `axes` are array axes (z = 0, y = 1, x = 2) without repetition.
 pub(crate) fn flips(axes: &[usize]) -> Vec<Flip> {
@@ -12,8 +13,8 @@ pub(crate) fn flips(axes: &[usize]) -> Vec<Flip> {
     subsets.iter().map(|subset| std::array::from_fn(|axis| subset.iter().any(|&i| axes[i] == axis))).collect()
 }
 
-/// Copies `source` with the flipped axes turned around. Both are arrays (planes, z, y, x) of `shape` (z, y, x); `channels` values
-/// lie together per voxel.
+/// Copies `source` with the flipped axes turned around. Both are arrays (planes, z, y, x) of `shape` (z, y,
+/// x); `channels` values lie together per voxel.
 pub(crate) fn copy_flipped(
     source: &[f32],
     target: &mut [f32],

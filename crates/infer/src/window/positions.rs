@@ -3,9 +3,9 @@ use crate::options::check_step;
 
 /// First voxels of the tiles along each axis of an image that is at least as large as the patch.
 ///
-/// Along each axis, neighbours are at most `patch · step` apart; the first tile begins at 0, the last ends with the image, and
-/// the others are spread evenly and rounded, halves to even (nnU-Net v2.8.1 behaviour). Tiles are the product of the three
-/// lists.
+/// Along each axis, neighbours are at most `patch · step` apart; the first tile begins at 0, the last ends
+/// with the image, and the others are spread evenly and rounded, halves to even (nnU-Net v2.8.1 behaviour).
+/// Tiles are the product of the three lists.
 ///
 /// # Errors
 /// A step outside (0, 1], a patch without voxels, or an image that is smaller than the patch.

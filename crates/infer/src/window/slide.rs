@@ -67,7 +67,8 @@ fn add_halves(sum: &mut Logits, fold: &Logits) {
     }
 }
 
-/// Where the tiles of one image begin, in voxels of the image; negative where the image is smaller than the patch.
+/// Where the tiles of one image begin, in voxels of the image; negative where the image is smaller than the
+/// patch.
 struct TilePlan {
     shape: [usize; 3],
     channels: usize,

@@ -12,7 +12,8 @@ pub(crate) enum Sums {
     F16(Buffers<f16>),
 }
 
-/// The tile that is added: logits `(z, y, x, channel)` of a patch whose first voxel lies at `origin`, which may be outside.
+/// The tile that is added: logits `(z, y, x, channel)` of a patch whose first voxel lies at `origin`, which
+/// may be outside.
 pub(crate) struct Tile<'a> {
     pub(crate) logits: &'a [f32],
     pub(crate) patch: [usize; 3],
@@ -27,7 +28,8 @@ impl Sums {
         })
     }
 
-    /// Adds the part of a tile that lies inside. `importance` has one weight per voxel of the patch; without it all are 1.
+    /// Adds the part of a tile that lies inside. `importance` has one weight per voxel of the patch; without
+    /// it all are 1.
     pub(crate) fn add(&mut self, tile: &Tile<'_>, importance: Option<&[f32]>) {
         match self {
             Self::F32(buffers) => buffers.add(tile, importance),

@@ -75,7 +75,8 @@ pub fn conv_backward_data(
             continue;
         }
         let weight = |tap: usize, o: usize, c: usize| {
-            let t = [tap / plan.taps[2] / plan.taps[1], tap / plan.taps[2] % plan.taps[1], tap % plan.taps[2]];
+            let t =
+                [tap / plan.taps[2] / plan.taps[1], tap / plan.taps[2] % plan.taps[1], tap % plan.taps[2]];
             let k: [usize; 3] = std::array::from_fn(|a| axes[a].last - t[a] * g.stride[a]);
             weight[(o * ci + c) * taps + (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]]
         };

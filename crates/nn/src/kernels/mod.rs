@@ -6,6 +6,7 @@
 mod conv;
 mod correlate;
 mod isa;
+mod memory;
 mod norm;
 mod outer;
 mod pack;
@@ -18,7 +19,8 @@ mod winograd;
 
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward};
 pub use isa::{Isa, isa, set_isa};
-pub use norm::{NormGradients, NormSaved, norm_act_backward, norm_act_forward};
+pub use memory::RecyclingAllocator;
+pub use norm::{NormGradients, NormSaved, norm_act_backward, norm_act_forward, norm_act_in_place};
 pub use peak::multiply_adds;
 pub use shape::{ConvGeometry, Dims};
 pub use transpose::{conv_transpose_backward_data, conv_transpose_backward_weights, conv_transpose_forward};

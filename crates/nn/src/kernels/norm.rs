@@ -45,19 +45,50 @@ pub fn norm_act_forward(
     }
     let sample = dims.voxels() * c;
     for b in 0..dims.batch {
-        let scale: Vec<f32> = (0..c).map(|i| weight[i] * saved.inverse_std[b * c + i]).collect();
-        let shift: Vec<f32> = (0..c).map(|i| bias[i] - saved.mean[b * c + i] * scale[i]).collect();
+        let (scale, shift) = affine(&saved, b, weight, bias);
         let range = b * sample..(b + 1) * sample;
         y[range.clone()].par_chunks_mut(CHUNK * c).zip(x[range].par_chunks(CHUNK * c)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
-                for (((y, x), s), t) in y.iter_mut().zip(x).zip(&scale).zip(&shift) {
-                    let v = x * s + t;
-                    *y = if v > 0.0 { v } else { v * slope };
+                let (y, x, scale, shift) = (&mut y[..c], &x[..c], &scale[..c], &shift[..c]);
+                for i in 0..c {
+                    y[i] = leaky(x[i] * scale[i] + shift[i], slope);
                 }
             }
         });
     }
     (y, saved)
+}
+
+/// [`norm_act_forward`] over its input, for where no backward pass follows.
+pub fn norm_act_in_place(x: &mut [f32], dims: Dims, weight: &[f32], bias: &[f32], eps: f64, slope: f32) {
+    if x.is_empty() {
+        return;
+    }
+    let c = dims.channels;
+    let saved = statistics(x, dims, eps);
+    for (b, sample) in x.chunks_exact_mut(dims.voxels() * c).enumerate() {
+        let (scale, shift) = affine(&saved, b, weight, bias);
+        sample.par_chunks_mut(CHUNK * c).for_each(|x| {
+            for x in x.chunks_exact_mut(c) {
+                let (x, scale, shift) = (&mut x[..c], &scale[..c], &shift[..c]);
+                for i in 0..c {
+                    x[i] = leaky(x[i] * scale[i] + shift[i], slope);
+                }
+            }
+        });
+    }
+}
+
+fn leaky(v: f32, slope: f32) -> f32 {
+    if v > 0.0 { v } else { v * slope }
+}
+
+/// Scale and shift of a sample's channels that normalise and then apply `weight` and `bias`.
+fn affine(saved: &NormSaved, sample: usize, weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let first = sample * weight.len();
+    let scale: Vec<f32> = weight.iter().zip(&saved.inverse_std[first..]).map(|(w, s)| w * s).collect();
+    let shift = (0..weight.len()).map(|i| bias[i] - saved.mean[first + i] * scale[i]).collect();
+    (scale, shift)
 }
 
 /// Mean and inverse standard deviation per sample and channel, in one pass: sums of deviations from the first voxel,
@@ -70,7 +101,8 @@ fn statistics(x: &[f32], dims: Dims, eps: f64) -> NormSaved {
     }
     for (b, sample) in x.chunks_exact(n * c).enumerate() {
         let pivot = &sample[..c];
-        let partial: Vec<Vec<[f64; 2]>> = sample.par_chunks(CHUNK * c).map(|chunk| moments(chunk, pivot)).collect();
+        let partial: Vec<Vec<[f64; 2]>> =
+            sample.par_chunks(CHUNK * c).map(|chunk| moments(chunk, pivot)).collect();
         for i in 0..c {
             let [sum, squares] = partial.iter().fold([0.0; 2], |t, p| [t[0] + p[i][0], t[1] + p[i][1]]);
             let shift = sum / n as f64;
@@ -90,10 +122,12 @@ fn moments(chunk: &[f32], pivot: &[f32]) -> Vec<[f64; 2]> {
         sum.fill(0.0);
         squares.fill(0.0);
         for voxel in run.chunks_exact(c) {
-            for (((s, q), v), p) in sum.iter_mut().zip(&mut squares).zip(voxel).zip(pivot) {
-                let d = v - p;
-                *s += d;
-                *q += d * d;
+            let (voxel, pivot) = (&voxel[..c], &pivot[..c]);
+            let (sum, squares) = (&mut sum[..c], &mut squares[..c]);
+            for i in 0..c {
+                let d = voxel[i] - pivot[i];
+                sum[i] += d;
+                squares[i] += d * d;
             }
         }
         for ((t, s), q) in total.iter_mut().zip(&sum).zip(&squares) {
@@ -132,9 +166,8 @@ pub fn norm_act_backward(
             .zip(dy.par_chunks(CHUNK * c))
             .map(|(x, dy)| act.gradient_sums(x, dy))
             .collect();
-        let sums: Vec<[f64; 2]> = (0..c)
-            .map(|i| partial.iter().fold([0.0; 2], |t, p| [t[0] + p[i][0], t[1] + p[i][1]]))
-            .collect();
+        let sums: Vec<[f64; 2]> =
+            (0..c).map(|i| partial.iter().fold([0.0; 2], |t, p| [t[0] + p[i][0], t[1] + p[i][1]])).collect();
         for i in 0..c {
             dbias[i] += sums[i][0];
             dweight[i] += sums[i][1];

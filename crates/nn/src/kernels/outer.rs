@@ -1,7 +1,8 @@
 //! Backward-weights: products of inputs and output gradients, summed over voxels in registers.
 //!
-//! The planes of all samples are shared out to a number of parts that depends on the shapes alone; each part has its own
-//! sums, added in order at the end, so that the result does not depend on the number of threads.
+//! The rows of the result are shared out to groups and the planes of all samples to parts, both of a number that depends on
+//! the shapes alone; each part has its own sums, added in order at the end, so that the result does not depend on the number
+//! of threads.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -18,6 +19,10 @@ use super::winograd;
 
 /// All partial sums together take at most about this many values.
 const PARTIAL_VALUES: usize = 1 << 24;
+/// Tasks that a weight gradient is shared out to, where there are as many planes.
+const TASKS: usize = 32;
+/// From this size on a result is shared out by rows too: what a second level cache holds beside the activations.
+pub(crate) const GROUPED_VALUES: usize = 3 << 16;
 /// Input and gradient values of the planes that are swept together: half of a second level cache.
 const SWEEP_VALUES: usize = 1 << 17;
 
@@ -36,33 +41,53 @@ pub(crate) fn outer(plan: &Correlation, x: &[f32], dy: &[f32]) -> (Vec<f32>, usi
     if plan.is_empty() {
         return (vec![0.0; size], padded);
     }
-    let total = sum_in_parts(plan.input.batch * plan.count[0], size, |range, dw| match isa {
-        Isa::Portable => portable::outer(plan, x, dy, range, padded, dw),
-        _ => Part { plan, x, dy, padded }.run(isa, range, dw),
+    let planes = plan.input.batch * plan.count[0];
+    if isa == Isa::Portable {
+        let add = |range, _, dw: &mut [f32]| portable::outer(plan, x, dy, range, padded, dw);
+        return (sum_in_parts(planes, 1, size, add), padded);
+    }
+    // The rows of one pair of taps along z and y follow each other.
+    let taps = plan.taps[0] * plan.taps[1];
+    let groups = if size > GROUPED_VALUES { taps } else { 1 };
+    let total = sum_in_parts(planes, groups, size, |range, group, dw| {
+        let taps = group * taps / groups..(group + 1) * taps / groups;
+        Part { plan, x, dy, padded, taps }.run(isa, range, dw);
     });
     (total, padded)
 }
 
-/// Shares the planes out to parts, lets `add` sum each part into `size` values, and adds the parts in order.
+/// Sums of `size` values in `groups` equal runs: shares the planes out to parts, lets `add(planes, group, sums)` sum each
+/// part of each group, and adds the parts in order.
 pub(crate) fn sum_in_parts(
     planes: usize,
+    groups: usize,
     size: usize,
-    add: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    add: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let parts = (PARTIAL_VALUES / size.max(1)).clamp(4, 32).min(planes);
-    let sums: Vec<Vec<f32>> = (0..parts)
+    let length = size / groups;
+    let mut total = vec![0.0; size];
+    if length == 0 {
+        return total;
+    }
+    let parts = TASKS.div_ceil(groups).min(PARTIAL_VALUES / size).clamp(1, planes.max(1));
+    if parts == 1 {
+        total.par_chunks_mut(length).enumerate().for_each(|(group, sums)| add(0..planes, group, sums));
+        return total;
+    }
+    let sums: Vec<Vec<f32>> = (0..parts * groups)
         .into_par_iter()
-        .map(|part| {
-            let mut dw = vec![0.0; size];
-            add(part * planes / parts..(part + 1) * planes / parts, &mut dw);
-            dw
+        .with_max_len(1)
+        .map(|task| {
+            let (part, group) = (task / groups, task % groups);
+            let mut sums = vec![0.0; length];
+            add(part * planes / parts..(part + 1) * planes / parts, group, &mut sums);
+            sums
         })
         .collect();
-    let mut total = vec![0.0; size];
-    total.par_chunks_mut(4096).enumerate().for_each(|(i, chunk)| {
-        for part in &sums {
-            let part = &part[i * 4096..][..chunk.len()];
-            chunk.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+    total.par_chunks_mut(length).enumerate().for_each(|(group, total)| {
+        for part in 0..parts {
+            let part = &sums[part * groups + group];
+            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
         }
     });
     total
@@ -73,6 +98,8 @@ struct Part<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     padded: usize,
+    /// Taps along z and y, counted together, y fastest.
+    taps: Range<usize>,
 }
 
 impl Part<'_> {
@@ -93,7 +120,8 @@ impl Part<'_> {
                 pad_channels(dy, plan.output.channels, self.padded, &mut padded);
                 dy = &padded;
             }
-            let sweep = Sweep { plan, shape, slab: &slab, dy, padded: self.padded, count };
+            let sweep =
+                Sweep { plan, shape, slab: &slab, dy, padded: self.padded, count, taps: self.taps.clone() };
             match isa {
                 // SAFETY: `isa()` gives an instruction set only where the processor has it.
                 #[cfg(target_arch = "x86_64")]
@@ -123,6 +151,7 @@ struct Sweep<'a> {
     dy: &'a [f32],
     padded: usize,
     count: usize,
+    taps: Range<usize>,
 }
 
 impl Sweep<'_> {
@@ -157,27 +186,25 @@ impl Sweep<'_> {
     ///
     /// # Safety
     /// The processor has the instructions of `S`; `slab` is what `fill_slab` gives for `count` planes, `dy` holds
-    /// `count` planes of `padded` channels, and `dw` has `plan.depth() * padded` values.
+    /// `count` planes of `padded` channels, and `dw` has `taps.len() * plan.taps[2] * plan.input.channels * padded` values.
     #[inline(always)]
     unsafe fn tiles<S: Simd, const NC: usize, const NZ: usize>(&self, dw: &mut [f32]) {
         let plan = self.plan;
         let run = plan.taps[2] * plan.input.channels;
-        for tz in 0..plan.taps[0] {
-            for ty in 0..plan.taps[1] {
-                let x = tz * self.shape.plane + ty * self.shape.row;
-                let first_row = (tz * plan.taps[1] + ty) * run;
-                for channel in (0..self.padded).step_by(NZ * S::LANES) {
-                    let mut j = 0;
-                    // SAFETY: `j + rows <= run` in every call; the rest by the contract above.
-                    unsafe {
-                        while j + NC <= run {
-                            self.tile::<S, NC, NZ>(x + j, channel, (first_row + j) * self.padded + channel, dw);
-                            j += NC;
-                        }
-                        while j < run {
-                            self.tile::<S, 1, NZ>(x + j, channel, (first_row + j) * self.padded + channel, dw);
-                            j += 1;
-                        }
+        for (number, tap) in self.taps.clone().enumerate() {
+            let x = tap / plan.taps[1] * self.shape.plane + tap % plan.taps[1] * self.shape.row;
+            let first_row = number * run;
+            for channel in (0..self.padded).step_by(NZ * S::LANES) {
+                let mut j = 0;
+                // SAFETY: `j + rows <= run` in every call; the rest by the contract above.
+                unsafe {
+                    while j + NC <= run {
+                        self.tile::<S, NC, NZ>(x + j, channel, (first_row + j) * self.padded + channel, dw);
+                        j += NC;
+                    }
+                    while j < run {
+                        self.tile::<S, 1, NZ>(x + j, channel, (first_row + j) * self.padded + channel, dw);
+                        j += 1;
                     }
                 }
             }
@@ -200,7 +227,8 @@ impl Sweep<'_> {
             let mut g = self.dy.as_ptr().add(channel);
             for z in 0..self.count {
                 for y in 0..plan.count[1] {
-                    let row = z * plan.in_stride[0] * self.shape.plane + y * plan.in_stride[1] * self.shape.row;
+                    let row =
+                        z * plan.in_stride[0] * self.shape.plane + y * plan.in_stride[1] * self.shape.row;
                     let mut input = self.slab.as_ptr().add(row + x);
                     for _ in 0..plan.count[2] {
                         let mut gradients = [S::zero(); NZ];

@@ -57,10 +57,7 @@ impl SlabShape {
 
 /// Whether the input needs no copy: every output reads exactly its own voxel.
 pub(crate) fn reads_in_place(plan: &Correlation) -> bool {
-    plan.taps == [1; 3]
-        && plan.in_stride == [1; 3]
-        && plan.offset == [0; 3]
-        && plan.count == plan.input.space
+    plan.taps == [1; 3] && plan.in_stride == [1; 3] && plan.offset == [0; 3] && plan.count == plan.input.space
 }
 
 /// Copies what the output planes `first..first + planes` of sample `sample` read into `slab`, with zeros outside.

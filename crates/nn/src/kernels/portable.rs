@@ -35,7 +35,13 @@ fn for_each_tap(plan: &Correlation, sample: usize, m: [usize; 3], mut visit: imp
 }
 
 /// Computes the outputs of the plan; voxels that the plan does not reach keep their values.
-pub(crate) fn correlate(plan: &Correlation, x: &[f32], w: &PackedWeights, bias: Option<&[f32]>, out: &mut [f32]) {
+pub(crate) fn correlate(
+    plan: &Correlation,
+    x: &[f32],
+    w: &PackedWeights,
+    bias: Option<&[f32]>,
+    out: &mut [f32],
+) {
     let ([nz, ny, nx], co) = (plan.output.space, plan.output.channels);
     let pitch = plan.pitch;
     let depth = plan.depth();
@@ -43,7 +49,9 @@ pub(crate) fn correlate(plan: &Correlation, x: &[f32], w: &PackedWeights, bias: 
         let (sample, Some(mz)) = (plane / nz, number(plan, 0, plane % nz)) else { return };
         for (voxel, values) in values.chunks_exact_mut(pitch).enumerate() {
             let values = &mut values[..co];
-            let (Some(my), Some(mx)) = (number(plan, 1, voxel / nx), number(plan, 2, voxel % nx)) else { continue };
+            let (Some(my), Some(mx)) = (number(plan, 1, voxel / nx), number(plan, 2, voxel % nx)) else {
+                continue;
+            };
             match bias {
                 Some(bias) => values.copy_from_slice(bias),
                 None => values.fill(0.0),

@@ -6,12 +6,13 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::correlate::{SharedOut, Tile, isa_lanes};
 use super::isa::Isa;
-use super::outer::sum_in_parts;
+use super::outer::{GROUPED_VALUES, sum_in_parts};
 use super::pack::{SlabShape, fill_slab};
 use super::shape::Correlation;
 use super::simd::Simd;
@@ -57,8 +58,14 @@ impl Grid {
     pub(crate) fn of(plan: &Correlation, isa: Isa) -> Option<Self> {
         let lanes = isa_lanes(isa);
         let dense = plan.in_stride == [1; 3] && plan.out_step == [1; 3] && plan.out_start == [0; 3];
-        let channels = plan.input.channels.is_multiple_of(lanes) && plan.output.channels.is_multiple_of(lanes);
-        if isa == Isa::Portable || !dense || !channels || plan.taps[1..] != [3, 3] || plan.count != plan.output.space {
+        let channels =
+            plan.input.channels.is_multiple_of(lanes) && plan.output.channels.is_multiple_of(lanes);
+        if isa == Isa::Portable
+            || !dense
+            || !channels
+            || plan.taps[1..] != [3, 3]
+            || plan.count != plan.output.space
+        {
             return None;
         }
         let tiles = [plan.count[1].div_ceil(2), plan.count[2].div_ceil(4)];
@@ -189,7 +196,7 @@ impl Job<'_> {
     unsafe fn run_avx512<const NZ: usize>(&self, slab: &[f32], v: &mut [f32], m: &mut [f32], out: SharedOut) {
         // SAFETY: the caller's.
         unsafe {
-            transform_planes::<super::simd::x86::Avx512>(self.grid, slab, v);
+            transform_planes::<super::simd::x86::Avx512>(self.grid, slab, 0..self.grid.channels()[0], v);
             self.planes::<super::simd::x86::Avx512, NZ>(v, m, out, 12);
         }
     }
@@ -199,7 +206,7 @@ impl Job<'_> {
     unsafe fn run_avx2<const NZ: usize>(&self, slab: &[f32], v: &mut [f32], m: &mut [f32], out: SharedOut) {
         // SAFETY: the caller's.
         unsafe {
-            transform_planes::<super::simd::x86::Avx2>(self.grid, slab, v);
+            transform_planes::<super::simd::x86::Avx2>(self.grid, slab, 0..self.grid.channels()[0], v);
             self.planes::<super::simd::x86::Avx2, NZ>(v, m, out, 6);
         }
     }
@@ -274,7 +281,9 @@ impl Job<'_> {
                     let bias = S::load(self.bias.as_ptr().add(channel + lane));
                     let mut rows = [[S::zero(); 4]; 4];
                     for (py, row) in rows.iter_mut().enumerate() {
-                        let p = |px: usize| S::load(m.as_ptr().add(((py * 6 + px) * GROUP + tile) * block + lane));
+                        let p = |px: usize| {
+                            S::load(m.as_ptr().add(((py * 6 + px) * GROUP + tile) * block + lane))
+                        };
                         *row = output_x::<S>([p(0), p(1), p(2), p(3), p(4), p(5)]);
                     }
                     for dx in 0..4.min(grid.count[1] - x) {
@@ -331,26 +340,31 @@ unsafe fn input_x<S: Simd>(d: [S::V; 6]) -> [S::V; 6] {
     }
 }
 
-/// `BYᵀ · d · BX` of every tile and channel: `[plane][point][tile][channel]`.
+/// `BYᵀ · d · BX` of every tile and the given channels: `[plane][point][tile][channel]`.
+///
+/// # Safety
+/// The processor has the instructions of `S`, and the number of channels is a multiple of its lanes.
 #[inline(always)]
-unsafe fn transform_planes<S: Simd>(grid: &Grid, slab: &[f32], values: &mut [f32]) {
+unsafe fn transform_planes<S: Simd>(grid: &Grid, slab: &[f32], channels: Range<usize>, values: &mut [f32]) {
     let (shape, ci, tiles) = (SlabShape::of(&grid.padded), grid.channels()[0], grid.tiles());
-    for (plane, values) in slab.chunks_exact(shape.plane).zip(values.chunks_exact_mut(grid.plane())) {
+    let width = channels.len();
+    for (plane, values) in slab.chunks_exact(shape.plane).zip(values.chunks_exact_mut(POINTS * tiles * width))
+    {
         for tile in 0..tiles {
-            let corner = tile / grid.tiles[1] * 2 * shape.row + tile % grid.tiles[1] * 4 * ci;
-            for c in (0..ci).step_by(S::LANES) {
+            let first = tile / grid.tiles[1] * 2 * shape.row + tile % grid.tiles[1] * 4 * ci + channels.start;
+            for c in (0..width).step_by(S::LANES) {
                 // SAFETY: a tile reads 4 rows of 6 voxels, which the slab has for whole tiles.
                 unsafe {
                     let mut rows = [[S::zero(); 6]; 4];
                     for (y, row) in rows.iter_mut().enumerate() {
-                        let p = |x: usize| S::load(plane.as_ptr().add(corner + y * shape.row + x * ci + c));
+                        let p = |x: usize| S::load(plane.as_ptr().add(first + y * shape.row + x * ci + c));
                         *row = input_x::<S>([p(0), p(1), p(2), p(3), p(4), p(5)]);
                     }
                     for px in 0..6 {
                         let [a, b, d, e] = [rows[0][px], rows[1][px], rows[2][px], rows[3][px]];
                         let column = [S::sub(a, d), S::add(b, d), S::sub(d, b), S::sub(b, e)];
                         for (py, value) in column.into_iter().enumerate() {
-                            let at = ((py * 6 + px) * tiles + tile) * ci + c;
+                            let at = ((py * 6 + px) * tiles + tile) * width + c;
                             S::store(values.as_mut_ptr().add(at), value);
                         }
                     }
@@ -365,26 +379,36 @@ pub(crate) fn outer(grid: &Grid, x: &[f32], dy: &[f32]) -> Vec<f32> {
     let plan = &grid.padded;
     let (taps, [ci, co]) = (plan.taps[0], grid.channels());
     let planes = plan.input.batch * plan.count[0];
-    let sums = sum_in_parts(planes, POINTS * taps * ci * co, |range, sums| {
+    let size = POINTS * taps * ci * co;
+    // A group of input channels per task where the products of all would not stay in a cache.
+    let width = match grid.lanes {
+        lanes if size <= GROUPED_VALUES => ci.max(lanes),
+        lanes if ci.is_multiple_of(2 * lanes) => 2 * lanes,
+        lanes => lanes,
+    };
+    let together = (256 / grid.tiles()).clamp(4, 12);
+    let sums = sum_in_parts(planes, ci / width, size, |range, group, sums| {
         let mut plane = range.start;
         while plane < range.end {
             let (sample, first) = (plane / plan.count[0], plane % plan.count[0]);
-            let count = 4.min(range.end - plane).min(plan.count[0] - first);
+            let count = together.min(range.end - plane).min(plan.count[0] - first);
             BUFFERS.with_borrow_mut(|[slab, values, gradients]| {
                 fill_slab(plan, x, sample, first, count, slab);
-                values.resize((count + taps - 1) * grid.plane(), 0.0);
+                values.resize((count + taps - 1) * POINTS * grid.tiles() * width, 0.0);
                 gradients.resize(count * POINTS * grid.tiles() * co, 0.0);
-                Sweep { grid, dy, plane, count }.run(slab, values, gradients, sums);
+                let channels = group * width..(group + 1) * width;
+                Sweep { grid, dy, plane, count, channels }.run(slab, values, gradients, sums);
             });
             plane += count;
         }
     });
     let mut dw = vec![0.0; taps * 9 * ci * co];
     dw.par_chunks_mut(9 * ci * co).enumerate().for_each(|(tz, dw)| {
-        for i in 0..ci * co {
-            let u = std::array::from_fn(|point| sums[(point * taps + tz) * ci * co + i]);
+        for (c, o) in (0..ci).flat_map(|c| (0..co).map(move |o| (c, o))) {
+            let group = &sums[c / width * POINTS * taps * width * co..];
+            let u = std::array::from_fn(|point| group[((point * taps + tz) * width + c % width) * co + o]);
             for (tap, value) in transform_kernel_back(&u).into_iter().enumerate() {
-                dw[tap * ci * co + i] = value;
+                dw[(tap * ci + c) * co + o] = value;
             }
         }
     });
@@ -398,6 +422,8 @@ struct Sweep<'a> {
     /// Number of the first plane over all samples.
     plane: usize,
     count: usize,
+    /// Input channels whose products are taken.
+    channels: Range<usize>,
 }
 
 impl Sweep<'_> {
@@ -428,7 +454,7 @@ impl Sweep<'_> {
         use super::simd::x86::Avx512;
         // SAFETY: the caller's.
         unsafe {
-            transform_planes::<Avx512>(self.grid, slab, v);
+            transform_planes::<Avx512>(self.grid, slab, self.channels.clone(), v);
             self.transform_gradients::<Avx512>(d);
             self.products::<Avx512, NC, NZ>(v, d, sums);
         }
@@ -446,7 +472,7 @@ impl Sweep<'_> {
         use super::simd::x86::Avx2;
         // SAFETY: the caller's.
         unsafe {
-            transform_planes::<Avx2>(self.grid, slab, v);
+            transform_planes::<Avx2>(self.grid, slab, self.channels.clone(), v);
             self.transform_gradients::<Avx2>(d);
             self.products::<Avx2, NC, NZ>(v, d, sums);
         }
@@ -488,9 +514,15 @@ impl Sweep<'_> {
 
     /// Adds, per point and tap along z, input times gradient over all tiles.
     #[inline(always)]
-    unsafe fn products<S: Simd, const NC: usize, const NZ: usize>(&self, v: &[f32], d: &[f32], sums: &mut [f32]) {
+    unsafe fn products<S: Simd, const NC: usize, const NZ: usize>(
+        &self,
+        v: &[f32],
+        d: &[f32],
+        sums: &mut [f32],
+    ) {
         let grid = self.grid;
-        let (taps, tiles, [ci, co]) = (grid.padded.taps[0], grid.tiles(), grid.channels());
+        let (taps, tiles, co) = (grid.padded.taps[0], grid.tiles(), grid.channels()[1]);
+        let ci = self.channels.len();
         for point in 0..POINTS {
             for tz in 0..taps {
                 for c in (0..ci).step_by(NC) {
@@ -499,7 +531,7 @@ impl Sweep<'_> {
                         unsafe {
                             let mut acc = [[S::zero(); NZ]; NC];
                             for z in 0..self.count {
-                                let input = (z + tz) * grid.plane() + point * tiles * ci + c;
+                                let input = ((z + tz) * POINTS + point) * tiles * ci + c;
                                 let gradient = (z * POINTS + point) * tiles * co + o;
                                 let mut x = v.as_ptr().add(input);
                                 let mut g = d.as_ptr().add(gradient);

@@ -50,7 +50,13 @@ pub(crate) fn entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Vec<
         let features = spec.features[below - 1];
         for i in 0..spec.decoder_convs[d] {
             let inputs = if i == 0 { 2 * features } else { features };
-            list.unit(&format!("decoder.stages.{d}.convs.{i}"), inputs, features, spec.kernel_sizes[below - 1], false);
+            list.unit(
+                &format!("decoder.stages.{d}.convs.{i}"),
+                inputs,
+                features,
+                spec.kernel_sizes[below - 1],
+                false,
+            );
         }
     }
     for d in 0..stages - 1 {

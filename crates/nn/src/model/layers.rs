@@ -105,7 +105,8 @@ fn average_pool(x: &Tensor, stride: [usize; 3]) -> Result<Tensor> {
     let (batch, z, y, x_size, channels) = x.dims5()?;
     let [nz, ny, nx] = [z / stride[0], y / stride[1], x_size / stride[2]];
     let cut = x.narrow(1, 0, nz * stride[0])?.narrow(2, 0, ny * stride[1])?.narrow(3, 0, nx * stride[2])?;
-    let boxes = cut.contiguous()?.reshape(vec![batch, nz, stride[0], ny, stride[1], nx, stride[2], channels])?;
+    let boxes =
+        cut.contiguous()?.reshape(vec![batch, nz, stride[0], ny, stride[1], nx, stride[2], channels])?;
     // The innermost axis first, so that the numbers of the outer ones stay.
     boxes.mean(D::Minus2)?.mean(4)?.mean(2)
 }

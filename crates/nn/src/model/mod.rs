@@ -2,6 +2,7 @@
 
 mod build;
 mod layers;
+mod network;
 mod parameters;
 mod unet;
 

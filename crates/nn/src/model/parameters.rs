@@ -1,8 +1,8 @@
 //! The trainable weights of a network.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use nnunet_plan::NetworkSpec;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -10,7 +10,7 @@ use rand_distr::{Distribution, Normal};
 
 use super::build::{Entry, Role, entries};
 use crate::NnError;
-use crate::weights::canonical_name;
+use crate::weights::{ModelCheckpoint, canonical_name, host_values};
 
 /// Slope that the initialisation assumes.
 const INIT_SLOPE: f64 = 0.01;
@@ -76,42 +76,84 @@ impl Parameters {
         self.names.iter().cloned().zip(self.vars.iter().map(|var| var.as_detached_tensor())).collect()
     }
 
-    /// Takes over weights from a state dictionary. Every weight of the network must be there under at least one of its
-    /// names, and nothing else may be.
+    /// Takes over weights from a state dictionary.
+    ///
+    /// Every weight of the network must be there under at least one of its names, and nothing else may be; where several
+    /// names of a weight are there, their values must be the same.
     ///
     /// # Errors
-    /// A weight that is missing, unknown, of another shape, or not finite; the network is unchanged then.
+    /// A weight that is missing, unknown, of another shape, contradictory or not finite, with what was found and what was
+    /// expected; the network is unchanged then.
     pub fn load(&self, weights: &HashMap<String, Tensor>) -> Result<(), NnError> {
-        let mut found: Vec<Option<&Tensor>> = vec![None; self.names.len()];
-        for (name, tensor) in weights {
-            let Some(&i) = self.index.get(&canonical_name(name)) else {
-                return Err(NnError::weight(name, "the network has no such weight"));
-            };
-            let expected = self.vars[i].shape();
-            if tensor.shape() != expected {
-                let reason = format!("shape {:?}, the network has {:?}", tensor.dims(), expected.dims());
+        let mut ready = Vec::with_capacity(self.vars.len());
+        for (given, (name, var)) in self.match_names(weights)?.iter().zip(self.names.iter().zip(&self.vars)) {
+            let values = agreed(given).map_err(|e| NnError::weight(name, e))?;
+            if let Some(position) = values.iter().position(|v| !v.is_finite()) {
+                let reason = format!("value {position} is {}, expected finite numbers", values[position]);
                 return Err(NnError::weight(name, reason));
             }
-            found[i] = Some(tensor);
+            ready.push(Tensor::from_vec(values, var.shape(), var.device())?);
         }
-        let mut ready = Vec::with_capacity(found.len());
-        for ((name, var), tensor) in self.names.iter().zip(&self.vars).zip(found) {
-            let tensor = tensor.ok_or_else(|| {
-                NnError::weight(name, format!("missing; expected shape {:?}", var.dims()))
-            })?;
-            let tensor = tensor.to_dtype(DType::F32)?.to_device(var.device())?.contiguous()?;
-            let sum = tensor.abs()?.flatten_all()?.max(0)?.to_scalar::<f32>()?;
-            if !sum.is_finite() {
-                return Err(NnError::weight(name, "holds a value that is not finite"));
-            }
-            ready.push(tensor);
-        }
-        for (var, tensor) in self.vars.iter().zip(ready) {
-            // A copy: a variable and the source it is set from must not share their storage.
-            var.set(&tensor.copy()?)?;
+        for (var, tensor) in self.vars.iter().zip(&ready) {
+            var.set(tensor)?;
         }
         Ok(())
     }
+
+    /// Takes over the weights of a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Parameters::load`]; the error names the file as well.
+    pub fn load_checkpoint(&self, checkpoint: &ModelCheckpoint) -> Result<(), NnError> {
+        self.load(&checkpoint.weights).map_err(|e| e.in_file(&checkpoint.path))
+    }
+
+    /// For each weight what the dictionary has for it, under all its names.
+    fn match_names<'a>(&self, weights: &'a HashMap<String, Tensor>) -> Result<Vec<Vec<Given<'a>>>, NnError> {
+        let mut given: Vec<Vec<Given<'a>>> = vec![Vec::new(); self.names.len()];
+        let mut unknown = None;
+        // In order, so that the same error is found each time.
+        let ordered: BTreeMap<_, _> = weights.iter().collect();
+        for (name, tensor) in ordered {
+            let Some(&i) = self.index.get(&canonical_name(name)) else {
+                unknown = unknown.or(Some((name, tensor)));
+                continue;
+            };
+            let expected = self.vars[i].dims();
+            if tensor.dims() != expected {
+                let reason = format!("shape {:?}, expected {expected:?}", tensor.dims());
+                return Err(NnError::weight(name, reason));
+            }
+            given[i].push((name, tensor));
+        }
+        if let Some(i) = given.iter().position(Vec::is_empty) {
+            let reason = format!("missing, expected shape {:?}", self.vars[i].dims());
+            return Err(NnError::weight(&self.names[i], reason));
+        }
+        match unknown {
+            Some((name, tensor)) => {
+                let reason = format!("shape {:?}, but the network has no such weight", tensor.dims());
+                Err(NnError::weight(name, reason))
+            }
+            None => Ok(given),
+        }
+    }
+}
+
+/// A name and its tensor.
+type Given<'a> = (&'a str, &'a Tensor);
+
+/// The values of a weight that is given under one or more names.
+fn agreed(given: &[Given<'_>]) -> Result<Vec<f32>, String> {
+    let values = |tensor: &Tensor| host_values(tensor).map_err(|e| e.to_string());
+    let Some(((first, tensor), others)) = given.split_first() else { return Ok(Vec::new()) };
+    let agreed = values(tensor)?;
+    for (name, other) in others.iter().filter(|(_, other)| other.id() != tensor.id()) {
+        if values(other)?.iter().zip(&agreed).any(|(a, b)| a.to_bits() != b.to_bits()) {
+            return Err(format!("{first} and {name} are the same weight, but their values differ"));
+        }
+    }
+    Ok(agreed)
 }
 
 fn initial(entry: &Entry, seed: u64, number: u64) -> Vec<f32> {

@@ -4,10 +4,10 @@ use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
-use super::slice::{dims, needs_gradient, slice, tensor, with_values};
+use super::slice::{dims, needs_gradient, shape, slice, tensor, with_values};
 use crate::kernels::{
-    ConvGeometry, Dims, NormSaved, conv_backward_data, conv_backward_weights, conv_forward, norm_act_backward,
-    norm_act_forward,
+    ConvGeometry, Dims, NormSaved, conv_backward_data, conv_backward_weights, conv_forward,
+    norm_act_backward, norm_act_forward, norm_act_in_place,
 };
 
 /// Convolution of a channels-last tensor with a weight `(out, in, kz, ky, kx)`; zero padding, dilation 1.
@@ -44,7 +44,8 @@ pub fn conv_norm_act(
         row(gamma, channels, 1.0, weight)?,
         row(beta, channels, 0.0, weight)?,
     ];
-    let norm = Norm { eps, slope: slope.unwrap_or(1.0) as f32, saved: OnceLock::new() };
+    let tracked = x.track_op() || weight.track_op() || rows.iter().any(Tensor::track_op);
+    let norm = Norm { eps, slope: slope.unwrap_or(1.0) as f32, tracked, saved: OnceLock::new() };
     let op = Conv { geometry: *geometry, norm: Some(norm) };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &Tensor::stack(&rows, 0)?, op)
 }
@@ -65,6 +66,8 @@ struct Conv {
 struct Norm {
     eps: f64,
     slope: f32,
+    /// Whether a backward pass may follow.
+    tracked: bool,
     /// The convolution's output and its statistics, for the backward pass.
     saved: OnceLock<(Vec<f32>, NormSaved)>,
 }
@@ -74,7 +77,9 @@ impl Conv {
         let k = self.geometry.kernel;
         match *weight.dims() {
             [out, channels, z, y, x] if channels == input.channels && [z, y, x] == k => Ok(out),
-            ref found => bail!("conv: expected a weight (out, {}, {k:?}), found shape {found:?}", input.channels),
+            ref found => {
+                bail!("conv: expected a weight (out, {}, {k:?}), found shape {found:?}", input.channels)
+            }
         }
     }
 
@@ -103,18 +108,21 @@ impl CustomOp3 for Conv {
         let output = self.output(input, channels);
         let (x, weight) = (slice(name, x, x_layout)?, slice(name, weight, weight_layout)?);
         let rows = slice(name, rows, rows_layout)?;
-        let y = conv_forward(x, input, weight, Some(&rows[..channels]), channels, &self.geometry);
+        let mut y = conv_forward(x, input, weight, Some(&rows[..channels]), channels, &self.geometry);
         let y = match &self.norm {
             None => y,
             Some(norm) => {
                 let (gamma, beta) = rows[channels..].split_at(channels);
+                if !norm.tracked {
+                    norm_act_in_place(&mut y, output, gamma, beta, norm.eps, norm.slope);
+                    return Ok((CpuStorage::F32(y), shape(output)));
+                }
                 let (z, saved) = norm_act_forward(&y, output, gamma, beta, norm.eps, norm.slope);
                 let _ = norm.saved.set((y, saved));
                 z
             }
         };
-        let [nz, ny, nx] = output.space;
-        Ok((CpuStorage::F32(y), Shape::from((output.batch, nz, ny, nx, channels))))
+        Ok((CpuStorage::F32(y), shape(output)))
     }
 
     fn bwd(

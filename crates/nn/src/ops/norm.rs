@@ -55,7 +55,8 @@ impl CustomOp3 for NormAct {
         if weight.len() != shape.channels || bias.len() != shape.channels {
             bail!("{name}: {} channels, {} scales, {} shifts", shape.channels, weight.len(), bias.len());
         }
-        let (y, saved) = norm_act_forward(slice(name, x, x_layout)?, shape, weight, bias, self.eps, self.slope);
+        let (y, saved) =
+            norm_act_forward(slice(name, x, x_layout)?, shape, weight, bias, self.eps, self.slope);
         let _ = self.saved.set(saved);
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }

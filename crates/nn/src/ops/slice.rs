@@ -1,6 +1,6 @@
 //! Tensors as slices.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::kernels::Dims;
 
@@ -31,10 +31,15 @@ pub(crate) fn dims(op: &'static str, layout: &Layout) -> Result<Dims> {
     }
 }
 
+/// Dimensions as a shape `(batch, z, y, x, channel)`.
+pub(crate) fn shape(dims: Dims) -> Shape {
+    let [z, y, x] = dims.space;
+    Shape::from((dims.batch, z, y, x, dims.channels))
+}
+
 /// A channels-last tensor on the CPU.
 pub(crate) fn tensor(values: Vec<f32>, dims: Dims) -> Result<Tensor> {
-    let [z, y, x] = dims.space;
-    Tensor::from_vec(values, (dims.batch, z, y, x, dims.channels), &candle_core::Device::Cpu)
+    Tensor::from_vec(values, shape(dims), &candle_core::Device::Cpu)
 }
 
 /// Whether candle follows the gradient of this tensor any further.

@@ -3,7 +3,7 @@
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::slice::{dims, needs_gradient, slice, tensor, with_values};
+use super::slice::{dims, needs_gradient, shape, slice, tensor, with_values};
 use crate::kernels::{
     Dims, conv_transpose_backward_data, conv_transpose_backward_weights, conv_transpose_forward,
 };
@@ -38,7 +38,9 @@ impl Up {
     fn of(weight: &Tensor) -> Result<Self> {
         match *weight.dims() {
             [inputs, channels, z, y, x] => Ok(Self { inputs, channels, stride: [z, y, x] }),
-            ref found => bail!("conv-transpose: expected a weight (in, out, sz, sy, sx), found shape {found:?}"),
+            ref found => {
+                bail!("conv-transpose: expected a weight (in, out, sz, sy, sx), found shape {found:?}")
+            }
         }
     }
 
@@ -88,11 +90,6 @@ impl Up {
         let dx = dx.map(|values| tensor(values, input)).transpose()?;
         Ok((dx, Tensor::from_vec(dw, packed.shape(), packed.device())?))
     }
-}
-
-fn shape(dims: Dims) -> Shape {
-    let [z, y, x] = dims.space;
-    Shape::from((dims.batch, z, y, x, dims.channels))
 }
 
 impl CustomOp2 for Up {

@@ -1,22 +1,27 @@
 //! Checkpoints: ours (`.safetensors`) and nnU-Net's (`.pth`).
 
+mod host;
 mod names;
+mod pickle;
 mod pth;
 mod safetensors;
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 
+pub(crate) use host::host_values;
 pub(crate) use names::canonical_name;
-pub use safetensors::{read_safetensors, write_safetensors};
+pub use safetensors::{TensorsAndMetadata, read_safetensors, write_safetensors};
 
 use crate::NnError;
 
 /// What prediction needs of a checkpoint.
 #[derive(Debug, Clone)]
 pub struct ModelCheckpoint {
+    /// The file it was read from.
+    pub path: PathBuf,
     /// The network's weights under nnU-Net's names.
     pub weights: HashMap<String, Tensor>,
     /// Name of the trainer; empty if the file does not tell.
@@ -29,10 +34,11 @@ pub struct ModelCheckpoint {
 
 /// Reads the weights of a checkpoint, `.safetensors` or `.pth`.
 ///
-/// Nothing in a `.pth` file is executed.
+/// A `.pth` file is read as data: nothing in it is executed, and no more memory is taken than the file has bytes, besides
+/// a bounded amount for its description.
 ///
 /// # Errors
-/// The file cannot be read or is not a checkpoint of a network.
+/// The file cannot be read or is not a checkpoint of a network; the error names the file, and the weight where there is one.
 pub fn read_checkpoint(path: &Path) -> Result<ModelCheckpoint, NnError> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("safetensors") => safetensors::read_model(path),

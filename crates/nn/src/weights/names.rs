@@ -27,7 +27,10 @@ mod tests {
     #[test]
     fn aliases_lead_to_the_first_name() {
         for (alias, name) in [
-            ("decoder.encoder.stages.0.0.convs.1.all_modules.0.weight", "encoder.stages.0.0.convs.1.conv.weight"),
+            (
+                "decoder.encoder.stages.0.0.convs.1.all_modules.0.weight",
+                "encoder.stages.0.0.convs.1.conv.weight",
+            ),
             ("encoder.stages.0.0.convs.0.all_modules.1.bias", "encoder.stages.0.0.convs.0.norm.bias"),
             ("module.decoder.seg_layers.2.weight", "decoder.seg_layers.2.weight"),
             ("decoder.stages.1.convs.0.conv.bias", "decoder.stages.1.convs.0.conv.bias"),

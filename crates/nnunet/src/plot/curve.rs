@@ -11,6 +11,9 @@ use super::{PlotError, write_png};
 const SIZE: (u32, u32) = (1000, 620);
 static FONT: Once = Once::new();
 
+/// One number of an epoch.
+type Value = fn(&CurvePoint) -> f64;
+
 /// One epoch of a training curve.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CurvePoint {
@@ -68,10 +71,10 @@ fn draw(points: &[CurvePoint], title: &str, pixels: &mut [u8]) -> Result<(), Box
         .draw()?;
     chart.configure_secondary_axes().y_desc("pseudo Dice").label_style(("sans-serif", 16)).draw()?;
 
-    let line = |value: fn(&CurvePoint) -> f64| {
+    let line = |value: Value| {
         points.iter().enumerate().map(move |(i, p)| (i as f64, value(p))).filter(|(_, v)| v.is_finite())
     };
-    let series: [(&str, RGBColor, fn(&CurvePoint) -> f64, bool); 4] = [
+    let series: [(&str, RGBColor, Value, bool); 4] = [
         ("training loss", RGBColor(31, 90, 180), |p| p.train_loss, false),
         ("validation loss", RGBColor(200, 60, 40), |p| p.val_loss, false),
         ("pseudo Dice", RGBColor(120, 180, 120), |p| p.pseudo_dice, true),
@@ -79,11 +82,10 @@ fn draw(points: &[CurvePoint], title: &str, pixels: &mut [u8]) -> Result<(), Box
     ];
     for (name, colour, value, right) in series {
         let drawn = LineSeries::new(line(value), colour.stroke_width(2));
-        let entry =
-            if right { chart.draw_secondary_series(drawn)? } else { chart.draw_series(drawn)? };
-        entry.label(name).legend(move |(x, y)| {
-            PathElement::new(vec![(x, y), (x + 22, y)], colour.stroke_width(3))
-        });
+        let entry = if right { chart.draw_secondary_series(drawn)? } else { chart.draw_series(drawn)? };
+        entry
+            .label(name)
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], colour.stroke_width(3)));
     }
     chart
         .configure_series_labels()

@@ -8,8 +8,16 @@ use super::{PlotError, write_png};
 
 /// Colours of the labels 1, 2, …; the list starts again after its end.
 const COLOURS: [[u8; 3]; 10] = [
-    [230, 60, 60], [60, 170, 75], [70, 110, 230], [245, 200, 50], [170, 70, 200],
-    [60, 200, 220], [245, 130, 50], [220, 110, 180], [140, 200, 90], [150, 110, 70],
+    [230, 60, 60],
+    [60, 170, 75],
+    [70, 110, 230],
+    [245, 200, 50],
+    [170, 70, 200],
+    [60, 200, 220],
+    [245, 130, 50],
+    [220, 110, 180],
+    [140, 200, 90],
+    [150, 110, 70],
 ];
 const OPACITY: f32 = 0.55;
 const TARGET_HEIGHT: usize = 360;
@@ -33,7 +41,10 @@ pub fn overlay(
 ) -> Result<(), PlotError> {
     let shape: [usize; 3] = image.dim().into();
     if shape.contains(&0) || panels.is_empty() {
-        return Err(PlotError::Empty { path: path.to_owned(), what: "the image or the list of panels is empty" });
+        return Err(PlotError::Empty {
+            path: path.to_owned(),
+            what: "the image or the list of panels is empty",
+        });
     }
     for labels in panels.iter().flatten() {
         let found: [usize; 3] = labels.dim().into();

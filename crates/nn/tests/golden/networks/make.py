@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What nnU-Net's networks give in PyTorch: writes networks.json and models.json beside this script.
+"""What nnU-Net's networks give in PyTorch: writes the other files of this folder.
 
 usage: python make.py DATA       (needs `pip install nnunetv2==2.8.1 torch==2.15.0`)
 
@@ -10,11 +10,15 @@ product with cos(0.5 index) and its 2-norm.
 
 models.json: raw outputs, in f32, of the models below DATA/golden/models and DATA/models for an input that is drawn by
 a congruential generator (see `drawn`). For each output: shape, sum, sum of squares, and every n-th value.
+
+plain2d.pth: the small plain 2-D network above as a checkpoint such as nnU-Net's trainer writes.
+kinds.pth: tensors of several types and layouts, value i of each is i / 4.
 """
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -41,12 +45,17 @@ def small(kind, dims):
     return ResidualEncoderUNet(n_blocks_per_stage=[1, 2, 1], n_conv_per_stage_decoder=[1] * 2, **common)
 
 
-def network_golden(kind, dims):
+def filled(kind, dims):
     network = small(kind, dims).double()
     norms = {id(m.weight) for m in network.modules() if isinstance(m, (nn.InstanceNorm2d, nn.InstanceNorm3d))}
     for k, (_, p) in enumerate(distinct(network)):
         j = torch.arange(p.numel(), dtype=torch.float64)
         p.data = (0.5 * torch.sin(0.7 * j + 0.3 * k) + (1.0 if id(p) in norms else 0.0)).reshape(p.shape)
+    return network
+
+
+def network_golden(kind, dims):
+    network = filled(kind, dims)
     shape = (1, 1, 8, 8) if dims == 2 else (1, 1, 4, 8, 8)
     n = torch.Size(shape).numel()
     x = torch.cos(0.9 * torch.arange(n, dtype=torch.float64)).reshape(shape)
@@ -98,11 +107,29 @@ def model_golden(folder, checkpoint):
                 channels=channels, patch=patch, outputs=listed)
 
 
+def checkpoints():
+    network = filled("plain", 2).float()
+    optimiser = torch.optim.SGD(network.parameters(), 0.01, momentum=0.99, weight_decay=3e-5, nesterov=True)
+    shared = {"order": [-1, -2**40, 2**70]}
+    torch.save(dict(
+        network_weights=network.state_dict(), optimizer_state=optimiser.state_dict(), grad_scaler_state=None,
+        logging=dict(mean_fg_dice=[np.float32(0.5)], lrs=[0.01]), _best_ema=np.float32(0.5), current_epoch=1,
+        init_args=dict(plans=shared, again=shared, configuration="2d", fold=0, device=torch.device("cpu")),
+        trainer_name="nnUNetTrainer", inference_allowed_mirroring_axes=(0, 1)), HERE / "plain2d.pth")
+    quarters = torch.arange(6, dtype=torch.float64) / 4
+    transposed = quarters.float().reshape(2, 3).t().contiguous().t()
+    torch.save(dict(network_weights=dict(
+        half=quarters.half(), bfloat=quarters.bfloat16(), double=quarters, transposed=transposed,
+        part=torch.cat([torch.ones(4), quarters.float()])[4:], parameter=nn.Parameter(quarters.float()))),
+        HERE / "kinds.pth")
+
+
 def main():
     data = Path(sys.argv[1])
     torch.set_num_threads(1)
     networks = {f"{kind}{dims}d": network_golden(kind, dims) for kind in ("plain", "residual") for dims in (2, 3)}
     (HERE / "networks.json").write_text(json.dumps(networks, indent=0) + "\n")
+    checkpoints()
     models = {}
     for checkpoint in sorted([*data.glob("golden/models/*/model/fold_*/checkpoint_final.pth"),
                               *data.glob("models/*/*/fold_*/checkpoint_final.pth")]):
