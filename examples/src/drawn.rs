@@ -74,7 +74,7 @@ struct Anatomy {
 impl Anatomy {
     fn draw(rng: &mut impl Rng, fov: f64) -> Self {
         let liver = Ellipsoid::draw(rng, fov, [-0.17, -0.06, 0.08], [0.20, 0.22, 0.26]);
-        let mut tumour = Ellipsoid::draw(rng, fov, [-0.17, -0.06, 0.08], [0.085, 0.085, 0.10]);
+        let mut tumour = Ellipsoid::draw(rng, fov, [-0.17, -0.06, 0.08], [0.10, 0.10, 0.11]);
         tumour.centre[2] += fov * rng.random_range(-0.08..0.08);
         Self {
             body: Ellipsoid::draw(rng, fov, [0.0, 0.0, 0.0], [0.46, 0.42, 0.9]),
@@ -95,7 +95,7 @@ impl Anatomy {
         let bend = self.aorta_bend * (std::f64::consts::PI * p[2] / self.fov).cos();
         let (dx, dy) = (p[0] - 0.05 * self.fov - bend, p[1] - 0.12 * self.fov);
         if self.tumour.contains(p) && self.liver.contains(p) {
-            (4, 62.0)
+            (4, 250.0)
         } else if self.liver.contains(p) {
             (1, 110.0)
         } else if dx.hypot(dy) <= self.aorta_radius {
