@@ -220,6 +220,11 @@ fn broken_archives_are_refused_with_file_and_key() {
     assert!(class.contains(first) && class.contains("ShortStorage"), "{class}");
     let call = with_pickle(b"_rebuild_tensor_v2", b"_rebuild_tensor_v9");
     assert!(call.contains(first) && call.contains("_rebuild_tensor_v9"), "{call}");
+    let shape = with_pickle(b"K\x02K\x01K\x03K\x03t", b"K\x02K\x01K\xffK\xfft");
+    assert!(
+        shape.contains(first) && shape.contains("[2, 1, 255, 255]") && shape.contains("18 values"),
+        "{shape}"
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("changed.pth");
     rewrite(&golden("plain2d.pth"), &path, CompressionMethod::Deflated, untouched);
@@ -242,7 +247,7 @@ fn weights_of_another_network_are_refused_with_file_and_key() {
     assert!(error.contains("plain2d.pth: weight "), "{error}");
 }
 
-/// Every byte of the description set to some other values: an error or a checkpoint, but no panic and no flood of memory.
+/// Every byte of the description set to some other values: an error or a checkpoint, but no panic.
 #[test]
 fn no_change_of_the_description_panics() {
     let folder = tempfile::tempdir().unwrap();
@@ -250,7 +255,6 @@ fn no_change_of_the_description_panics() {
     rewrite(&golden("kinds.pth"), &path, CompressionMethod::Stored, |_, bytes| Some(bytes));
     assert_eq!(read_checkpoint(&path).unwrap().weights.len(), 6);
     let mut length = 0;
-    rewrite(&golden("kinds.pth"), &path, CompressionMethod::Stored, |_, bytes| Some(bytes));
     let mut archive = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
     for i in 0..archive.len() {
         let entry = archive.by_index(i).unwrap();

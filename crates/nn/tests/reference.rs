@@ -28,7 +28,7 @@ fn names_and_their_order_are_the_references() {
     for (name, kind, dims) in SMALL {
         let parameters = Parameters::new(&small(kind, dims), 1, 2, 0, &Device::Cpu).unwrap();
         assert_eq!(parameters.names(), texts(&golden[name]["parameters"]), "{name}");
-        // A state dictionary with all names of PyTorch's, aliases included, is taken; one name less of each kind, too.
+        // A state dictionary with all of PyTorch's names, aliases included, is taken, unless they contradict each other.
         let shapes = parameters.to_map();
         let value = |key: &String| {
             let same = parameters.names().iter().find(|name| is_alias(key, name)).unwrap();

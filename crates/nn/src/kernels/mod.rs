@@ -1,6 +1,6 @@
 //! CPU kernels over slices: shapes in, numbers out, no autograd.
 //!
-//! Every convolution (forward, backward-data, transposed) is one [`Correlation`]: a grid of outputs, each the sum over a
+//! Every convolution (forward, backward-data, transposed) is one correlation: a grid of outputs, each the sum over a
 //! box of input voxels times weights. Backward-weights is the transpose of the same plan. Activations are channels-last.
 
 mod conv;

@@ -79,8 +79,10 @@ pub fn norm_act_in_place(x: &mut [f32], dims: Dims, weight: &[f32], bias: &[f32]
     }
 }
 
+/// The factor is selected, not the value: that compiles to a mask where the other compiles to a branch that is mispredicted
+/// for every second value.
 fn leaky(v: f32, slope: f32) -> f32 {
-    if v > 0.0 { v } else { v * slope }
+    v * if v > 0.0 { 1.0 } else { slope }
 }
 
 /// Scale and shift of a sample's channels that normalise and then apply `weight` and `bias`.
