@@ -72,7 +72,7 @@ impl TrainCallback for Listener {
 fn a_small_network_learns_the_drawn_shapes() {
     let options = TrainOptions {
         epochs: 6,
-        iterations_per_epoch: 30,
+        iterations_per_epoch: 200,
         val_iterations: 5,
         loader_threads: 2,
         ..options()
