@@ -160,7 +160,7 @@ fn changed(change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) -> String {
     load(&path)
 }
 
-fn load(path: &PathBuf) -> String {
+fn load(path: &Path) -> String {
     let parameters = plain();
     let before = all_values(&parameters);
     let error = read_checkpoint(path).and_then(|c| parameters.load_checkpoint(&c)).unwrap_err().to_string();
