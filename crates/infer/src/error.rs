@@ -144,6 +144,9 @@ pub enum InferError {
         /// Its shape (z, y, x).
         reference_shape: [usize; 3],
     },
+    /// Methods whose scores cannot be compared.
+    #[error("cannot rank: {0}")]
+    Ranking(String),
     /// A checkpoint that does not fit the plans.
     #[error("{} does not fit the plans: {source}", path.display())]
     Checkpoint {

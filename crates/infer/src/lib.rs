@@ -10,6 +10,7 @@
 //! - [`tile_positions`], [`gaussian_importance_map`]: where tiles lie, and how their voxels are weighed.
 //! - [`export_logits`]: from the network's grid to labels and probabilities on the image's.
 //! - [`evaluate_folder`]: Dice and the like, as `summary.json` has them ([`Summary`]).
+//! - [`rank_methods`]: rankings of several methods from their summaries, as challenges make them.
 //!
 //! Beside the image, the logits and the results, memory holds no more than a few tiles and rows. In
 //! [`Accumulator::F16`] mode, sums are rounded like those of the reference, for a comparison voxel by voxel.
@@ -35,6 +36,7 @@ mod export;
 mod logits;
 mod options;
 mod predictor;
+mod rank;
 mod window;
 
 pub use error::InferError;
@@ -42,4 +44,8 @@ pub use evaluate::{CaseSummary, Confusion, MeanMetrics, Metrics, Summary, evalua
 pub use export::{Prediction, export_logits};
 pub use options::{Accumulator, PredictorOptions};
 pub use predictor::{Predictor, select_part};
+pub use rank::{
+    MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,
+    rank_methods, ranks, wilcoxon_greater,
+};
 pub use window::{gaussian_importance_map, tile_positions};

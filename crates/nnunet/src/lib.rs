@@ -46,6 +46,7 @@ mod folders;
 pub mod plot;
 mod predicting;
 mod project;
+mod ranking;
 mod training;
 
 pub use convert::convert_msd;
@@ -55,6 +56,7 @@ pub use predicting::{
     PredictReport, PredictRequest, evaluate, plan_from_files, predict, preprocess_case_to_npz,
 };
 pub use project::{Project, TRAINER};
+pub use ranking::{RankRequest, rank};
 pub use training::{TrainReport, TrainRequest};
 
 pub use nnunet_augment as augment;

@@ -4,6 +4,7 @@ mod convert;
 mod data;
 mod evaluate;
 mod predict;
+mod rank;
 mod train;
 
 use anyhow::{Context, Result};
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
         Command::Train(args) => train::train(args, &folders, ui),
         Command::Predict(args) => predict::predict(args, ui),
         Command::Evaluate(args) => evaluate::evaluate(args, ui),
+        Command::Rank(args) => rank::rank(args),
         Command::ConvertMsd(args) => convert::convert_msd(args, &folders, ui),
     }
 }

@@ -1,15 +1,12 @@
 //! The training curve: losses on the left axis, pseudo Dice on the right.
 
 use std::path::Path;
-use std::sync::Once;
 
 use plotters::prelude::*;
-use plotters::style::register_font;
 
-use super::{PlotError, write_png};
+use super::{PlotError, embed_font, write_png};
 
 const SIZE: (u32, u32) = (1000, 620);
-static FONT: Once = Once::new();
 
 /// One number of an epoch.
 type Value = fn(&CurvePoint) -> f64;
@@ -35,10 +32,7 @@ pub fn training_curve(points: &[CurvePoint], title: &str, path: &Path) -> Result
     if points.is_empty() {
         return Err(PlotError::Empty { path: path.to_owned(), what: "no epoch has been recorded" });
     }
-    // The font is part of the binary: pictures do not depend on what is installed.
-    FONT.call_once(|| {
-        let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
-    });
+    embed_font();
     let mut pixels = vec![0u8; (SIZE.0 * SIZE.1 * 3) as usize];
     draw(points, title, &mut pixels)
         .map_err(|e| PlotError::Draw { path: path.to_owned(), reason: e.to_string() })?;

@@ -2,9 +2,15 @@
 
 mod curve;
 mod overlay;
+mod ranks;
+
+use std::sync::Once;
+
+use plotters::style::{FontStyle, register_font};
 
 pub use curve::{CurvePoint, training_curve};
 pub use overlay::{OverlayPanel, overlay};
+pub use ranks::rank_frequencies;
 
 /// Why a picture could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +47,15 @@ pub enum PlotError {
         /// What is missing.
         what: &'static str,
     },
+}
+
+static FONT: Once = Once::new();
+
+/// The font is part of the binary: pictures do not depend on what is installed.
+fn embed_font() {
+    FONT.call_once(|| {
+        let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
+    });
 }
 
 /// Encodes an RGB buffer as PNG and writes it in one piece.
