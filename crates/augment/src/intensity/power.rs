@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, LN_2};
 ///
 /// Plain arithmetic without branches or calls, so that a loop over it is vectorised.
 #[inline]
-pub(super) fn power(x: f32, exponent: f32) -> f32 {
+pub(crate) fn power(x: f32, exponent: f32) -> f32 {
     let y = exp2(exponent * log2(x));
     if x < f32::MIN_POSITIVE { 0.0 } else { y }
 }
