@@ -44,6 +44,7 @@ mod parameters;
 mod pipeline;
 mod rng;
 mod sample;
+mod simd;
 mod spatial;
 mod strong;
 mod targets;

@@ -91,7 +91,7 @@ fn image_row(walk: &Walk, source: Volume<'_, f32>, tables: &RowTables, target: &
     rows::image(source.data, tables, &mut target[walk.interior.0..walk.interior.1]);
 }
 
-fn label_row(walk: &Walk, source: Volume<'_, i16>, tables: &RowTables, target: &mut [i16]) {
+fn label_row(walk: &Walk, source: Volume<'_, i16>, tables: &mut RowTables, target: &mut [i16]) {
     target[..walk.touching.0].fill(OUTSIDE);
     target[walk.touching.1..].fill(OUTSIDE);
     for j in walk.border() {
