@@ -177,7 +177,7 @@ fn further() -> Vec<Entry> {
         second(Entry::new("opened", "radius 6", cascade(operation(Operator::Open), vec![]))),
         second(Entry::new(
             "component removed",
-            "the smaller one",
+            "the upper one",
             cascade(vec![], vec![Removal { channel: 0, choice: 0.0 }]),
         )),
     ]

@@ -185,7 +185,13 @@ pub(crate) struct TrainArgs {
     /// Name of the plans
     #[arg(long, default_value = "nnUNetPlans", value_name = "NAME")]
     pub(crate) plans_name: String,
-    /// Number of epochs [default: 1000]
+    /// Trainer of nnU-Net: its default, or one of its variants such as nnUNetTrainer_250epochs or nnUNetTrainerDA5
+    #[arg(long, default_value = "nnUNetTrainer", value_name = "NAME")]
+    pub(crate) trainer: String,
+    /// Stop once the pseudo Dice has not risen for this many epochs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) early_stopping: Option<u32>,
+    /// Number of epochs [default: the trainer's, 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) epochs: Option<u32>,
     /// Training iterations per epoch [default: 250]
@@ -194,7 +200,7 @@ pub(crate) struct TrainArgs {
     /// Validation iterations per epoch [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) val_iterations: Option<u32>,
-    /// Batch size [default: that of the plans]
+    /// Batch size [default: the trainer's, that of the plans]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: Option<u32>,
     /// Seed of everything that is random

@@ -45,7 +45,10 @@ mod folders;
 #[cfg(feature = "plot")]
 pub mod plot;
 mod predicting;
+#[cfg(feature = "plot")]
+mod progress_picture;
 mod project;
+mod stages;
 mod training;
 
 pub use convert::convert_msd;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nnunet_fingerprint::{DatasetJson, Fingerprint, Fold, json, list_cases};
 use nnunet_image::npz::{NpzArray, write_npz};
 use nnunet_image::{Progress, reader_by_name, reader_for};
-use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
+use nnunet_infer::{BatchOptions, Predictor, PredictorOptions, Summary, evaluate_folder};
 use nnunet_nn::{DeviceSpec, device};
 use nnunet_plan::{PlannerOptions, Plans, plan_experiment};
 
@@ -92,13 +92,12 @@ pub fn predict(
     let predictor = Predictor::open(&request.model, folds, checkpoint, request.options.clone(), device)?;
     create_folder(&request.output)?;
     let cases: Vec<_> = cases.into_iter().skip(request.part_id).step_by(request.num_parts).collect();
-    let results = predictor.predict_files(
-        &cases,
-        &request.output,
-        request.save_probabilities,
-        request.keep_existing,
-        progress,
-    );
+    let options = BatchOptions {
+        save_probabilities: request.save_probabilities,
+        keep_existing: request.keep_existing,
+        ..BatchOptions::default()
+    };
+    let results = predictor.predict_files(&cases, &request.output, &options, progress);
     for name in ["dataset.json", "plans.json"] {
         let value: serde_json::Value = json::read(&request.model.join(name))?;
         json::write(&request.output.join(name), &value)?;

@@ -72,7 +72,20 @@ impl Project {
     /// # Errors
     /// The results folder is not set.
     pub fn model_folder(&self, plans_name: &str, configuration: &str) -> Result<PathBuf, Error> {
-        let model = format!("{TRAINER}__{plans_name}__{configuration}");
+        self.model_folder_of(TRAINER, plans_name, configuration)
+    }
+
+    /// Folder of a model that another trainer than the default one trains.
+    ///
+    /// # Errors
+    /// The results folder is not set.
+    pub fn model_folder_of(
+        &self,
+        trainer: &str,
+        plans_name: &str,
+        configuration: &str,
+    ) -> Result<PathBuf, Error> {
+        let model = format!("{trainer}__{plans_name}__{configuration}");
         Ok(self.folders.need_results()?.join(&self.name).join(model))
     }
 

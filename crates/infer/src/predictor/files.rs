@@ -1,12 +1,12 @@
 use std::path::{Path, PathBuf};
 
 use nnunet_image::Progress;
-use nnunet_preprocess::Store;
+use nnunet_preprocess::{PreprocessedCase, Store};
 
+use super::Predictor;
 use super::batch::{BatchOptions, Outcome, Prepared};
 use super::case::CaseInput;
 use super::output::{Output, previous_file};
-use super::Predictor;
 use crate::InferError;
 
 /// The share of one of several runs among which cases are distributed: every `num_parts`-th case, from number
@@ -50,7 +50,9 @@ impl Predictor {
         let prepare = |output: &Output<'_>, case: usize| {
             let (id, files) = &cases[case];
             let previous = match &options.previous_stage {
-                Some(folder) => Some(output.reader.read_labels(&previous_file(folder, id, output.ending)?)?),
+                Some(folder) => {
+                    Some(output.reader.read_labels(&previous_file(folder, id, output.ending)?)?)
+                }
                 None => None,
             };
             let image = output.reader.read_images(files)?;
@@ -72,10 +74,25 @@ impl Predictor {
         save_probabilities: bool,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Vec<(String, InferError)> {
+        self.predict_stored(&|case| Ok(store.load(case)?), cases, out_dir, save_probabilities, progress)
+    }
+
+    /// As [`Predictor::predict_store`], for cases that `load` makes ready for the network; a cascade's second stage adds
+    /// the channels of the first.
+    ///
+    /// Returns the cases that failed.
+    pub fn predict_stored(
+        &self,
+        load: &(dyn Fn(&str) -> Result<PreprocessedCase, InferError> + Sync),
+        cases: &[String],
+        out_dir: &Path,
+        save_probabilities: bool,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Vec<(String, InferError)> {
         let ids: Vec<&str> = cases.iter().map(String::as_str).collect();
         let options = BatchOptions { save_probabilities, ..BatchOptions::default() };
         let prepare = |_: &Output<'_>, case: usize| {
-            let case = store.load(ids[case])?;
+            let case = load(ids[case])?;
             Ok(Prepared { case, region: None, cancel: options.cancel.clone() })
         };
         let results = self.predict_cases(&ids, out_dir, &options, &prepare, progress);
