@@ -25,7 +25,7 @@ pub struct PredictorOptions {
     pub use_mirroring: bool,
     /// The numbers in which tiles are summed.
     pub accumulator: Accumulator,
-    /// The numbers in which the network computes.
+    /// The arithmetic of the networks.
     pub precision: Precision,
     /// Most memory to use for a case in GB, beside the program and the weights; no limit if none. A case that needs more is
     /// predicted in blocks, whose results are the same.

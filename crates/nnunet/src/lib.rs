@@ -39,7 +39,9 @@
 //! | `plot` | yes | training curves and overlays as PNG (`plot`) |
 //! | `cuda` | no | candle with CUDA; see `nnunet-nn` for what runs on the device |
 
+mod checkpoints;
 mod convert;
+mod ensembling;
 mod error;
 mod folders;
 #[cfg(feature = "plot")]
@@ -48,16 +50,22 @@ mod predicting;
 #[cfg(feature = "plot")]
 mod progress_picture;
 mod project;
+mod selection;
+mod sharing;
 mod stages;
 mod training;
 
 pub use convert::convert_msd;
 pub use error::Error;
 pub use folders::Folders;
+pub use checkpoints::convert_checkpoint;
+pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use predicting::{
-    PredictReport, PredictRequest, evaluate, plan_from_files, predict, preprocess_case_to_npz,
+    PredictReport, PredictRequest, evaluate, evaluate_extended, plan_from_files, predict, preprocess_case_to_npz,
 };
 pub use project::{Project, TRAINER};
+pub use selection::{Selection, SelectionRequest};
+pub use sharing::{ExportRequest, export_model, import_model};
 pub use training::{TrainReport, TrainRequest};
 
 pub use nnunet_augment as augment;

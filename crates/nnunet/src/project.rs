@@ -67,6 +67,14 @@ impl Project {
         Ok(self.folders.need_preprocessed()?.join(&self.name))
     }
 
+    /// Folder of the data set's trained models.
+    ///
+    /// # Errors
+    /// The results folder is not set.
+    pub fn results_folder(&self) -> Result<PathBuf, Error> {
+        Ok(self.folders.need_results()?.join(&self.name))
+    }
+
     /// Folder of a trained model, in nnU-Net's layout.
     ///
     /// # Errors

@@ -3,7 +3,10 @@
 mod convert;
 mod data;
 mod evaluate;
+mod model;
+mod postprocess;
 mod predict;
+mod select;
 mod train;
 
 use anyhow::{Context, Result};
@@ -29,6 +32,11 @@ pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
         Command::Train(args) => train::train(args, &folders, ui),
         Command::Predict(args) => predict::predict(args, ui),
         Command::Evaluate(args) => evaluate::evaluate(args, ui),
+        Command::Ensemble(args) => postprocess::ensemble(args, ui),
+        Command::DeterminePostprocessing(args) => postprocess::determine(args, ui),
+        Command::ApplyPostprocessing(args) => postprocess::apply(args, ui),
+        Command::FindBestConfiguration(args) => select::find_best_configuration(args, &folders, ui),
+        Command::Model(command) => model::model(command, &folders),
         Command::ConvertMsd(args) => convert::convert_msd(args, &folders, ui),
     }
 }

@@ -156,6 +156,11 @@ impl Predictor {
         &self.dataset
     }
 
+    /// Name of the model's configuration.
+    pub fn configuration_name(&self) -> &str {
+        &self.name
+    }
+
     /// The configuration whose segmentations this model continues; none but for cascades.
     pub fn previous_stage(&self) -> Option<&str> {
         self.configuration.previous_stage.as_deref()
