@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Samples of the reference's default training augmentation on one thread, the counterpart of src/bin/augment.rs.
+"""Samples of the reference's default training augmentation on one thread, the counterpart of crates/augment/examples/sample_times.rs.
 
 usage: python augment.py SAMPLES SEED Z Y X | Y X     prints the seconds of each sample, one a line
 """

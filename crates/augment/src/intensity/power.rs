@@ -11,7 +11,7 @@ pub(crate) fn power(x: f32, exponent: f32) -> f32 {
 
 /// Base-2 logarithm of a positive normal number: its exponent and the artanh series of a mantissa around 1.
 #[inline(always)]
-fn log2(x: f32) -> f32 {
+pub(super) fn log2(x: f32) -> f32 {
     let bits = x.to_bits() as i32;
     let exponent = bits.wrapping_sub(FRAC_1_SQRT_2.to_bits() as i32) >> 23;
     let mantissa = f32::from_bits(bits.wrapping_sub(exponent << 23) as u32);

@@ -1,18 +1,18 @@
 //! Samples of the default training augmentation on one thread.
 //!
-//! `cargo run --release -p nnunet-benches --bin augment SAMPLES SEED Z Y X | Y X` prints the seconds of each sample, one a
-//! line; `augment.py` does the same with the reference, on the same arrays. `augment_side_by_side` runs both in turn.
+//! `cargo run --release -p nnunet-augment --example sample_times SAMPLES SEED Z Y X | Y X` prints the seconds of each
+//! sample, one a line; `benches/augment.py` does the same with the reference, on the same arrays, and
+//! `benches/augment_side_by_side` runs both in turn.
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
 use ndarray::Array4;
-use nnunet::augment::{Pipeline, PipelineConfig, Sample, Window, Workspace, sample_rng};
+use nnunet_augment::{Pipeline, PipelineConfig, Sample, Window, Workspace, sample_rng};
 
-fn main() -> Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<Vec<usize>, _>>()?;
     let [samples, seed, patch @ ..] = numbers.as_slice() else {
-        anyhow::bail!("usage: augment SAMPLES SEED [Z] Y X")
+        return Err("usage: sample_times SAMPLES SEED [Z] Y X".into());
     };
     let config = PipelineConfig::nnunet(patch, &[false]);
     let source = blobs(config.initial_patch_size());
@@ -22,9 +22,7 @@ fn main() -> Result<()> {
     for number in 0..*samples {
         let begun = Instant::now();
         let parameters = pipeline.draw(1, &mut sample_rng(*seed as u64, 0, number as u64));
-        pipeline
-            .apply_window(&source, &window, &parameters, &mut workspace, &mut target)
-            .context("sample")?;
+        pipeline.apply_window(&source, &window, &parameters, &mut workspace, &mut target)?;
         println!("{:.6}", begun.elapsed().as_secs_f64());
     }
     Ok(())
