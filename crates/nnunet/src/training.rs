@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nnunet_fingerprint::{Fold, json};
+use nnunet_fingerprint::{Fold, Split, json};
 use nnunet_image::{Progress, reader_by_name};
 use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
 use nnunet_nn::{DeviceSpec, device};
+use nnunet_plan::Configuration;
 use nnunet_preprocess::Store;
 use nnunet_train::{StoreSource, TrainCallback, TrainOptions, TrainSetup, TrainSummary, Trainer};
 
@@ -92,22 +93,11 @@ impl Project {
         callback.log(&message);
 
         let mut report = TrainReport { model_folder, fold_folder, training: None, validation: None };
-        let previous = match &configuration.previous_stage {
-            None => None,
-            Some(previous) => {
-                let cases = split.train.iter().chain(&split.val);
-                let name = (&request.plans_name, &request.configuration);
-                Some(self.previous_stage(trainer, name.0, name.1, previous, cases)?)
-            }
-        };
+        let previous = self.segmentations_before(request, &configuration, &split)?;
         if !request.validate_only {
             create_folder(&report.fold_folder)?;
             self.copy_fingerprint(&report.model_folder)?;
-            let source = StoreSource::new(store);
-            let source = match &previous {
-                Some(folder) => source.with_previous(folder),
-                None => source,
-            };
+            let source = source(store, previous.as_deref());
             let setup = TrainSetup {
                 plans: plans.clone(),
                 configuration: request.configuration.clone(),
@@ -134,6 +124,19 @@ impl Project {
         let summary = self.validate(request, &report, &validation, progress)?;
         report.validation = Some(summary);
         Ok(report)
+    }
+
+    /// Folder of the previous stage's segmentations, if the configuration continues one.
+    fn segmentations_before(
+        &self,
+        request: &TrainRequest,
+        configuration: &Configuration,
+        split: &Split,
+    ) -> Result<Option<PathBuf>, Error> {
+        let Some(previous) = &configuration.previous_stage else { return Ok(None) };
+        let cases = split.train.iter().chain(&split.val);
+        let (trainer, plans) = (&request.options.trainer, &request.plans_name);
+        self.previous_stage(trainer, plans, &request.configuration, previous, cases).map(Some)
     }
 
     fn copy_fingerprint(&self, model_folder: &Path) -> Result<(), Error> {
@@ -179,6 +182,14 @@ impl Project {
             evaluate_folder(&reference, &out, &rules, reader.as_ref(), &dataset.file_ending, false)?;
         json::write(&out.join("summary.json"), &summary)?;
         Ok(summary)
+    }
+}
+
+fn source(store: Store, previous: Option<&Path>) -> StoreSource {
+    let source = StoreSource::new(store);
+    match previous {
+        Some(folder) => source.with_previous(folder),
+        None => source,
     }
 }
 
