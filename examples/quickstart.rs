@@ -118,12 +118,7 @@ impl TrainCallback for Shown {
     }
 
     fn on_epoch_end(&mut self, record: &EpochRecord) -> Control {
-        self.curve.push(CurvePoint {
-            train_loss: record.train_loss,
-            val_loss: record.val_loss,
-            pseudo_dice: record.mean_fg_dice.into(),
-            ema_dice: record.ema_fg_dice.into(),
-        });
+        self.curve.push(CurvePoint::from(record));
         self.bar.suspend(|| {
             println!(
                 "  epoch {:2}: loss {:7.4}, validation loss {:7.4}, pseudo Dice {:.3}, {:.1} s",

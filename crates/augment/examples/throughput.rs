@@ -83,7 +83,7 @@ fn singles() -> Vec<(&'static str, Parameters)> {
     vec![
         ("crop (in all below too)", default()),
         ("rotation", Parameters { rotation: Some([0.3, -0.2, 0.4]), ..default() }),
-        ("scaling", Parameters { scaling: Some(1.2), ..default() }),
+        ("scaling", Parameters { scaling: Some([1.2; 3]), ..default() }),
         ("noise", Parameters { noise: Some(Noise { standard_deviation: 0.05, seed: 1 }), ..default() }),
         ("blur", Parameters { blur: Some(vec![Some([0.95; 3])]), ..default() }),
         ("brightness", Parameters { brightness: Some(vec![1.1]), ..default() }),

@@ -1,6 +1,7 @@
 //! Checks that come before a sample is touched.
 
 use crate::spatial::Affine;
+use crate::strong::StrongParameters;
 use crate::{AugmentError, Parameters, Pipeline, Sample, Window};
 
 /// Largest sigma of a blur in voxels; its kernel has 601 weights.
@@ -21,7 +22,32 @@ impl Pipeline {
             check_count("mask_channels", mask.len(), channels)?;
         }
         check_parameters(parameters, channels)?;
+        if let Some(strong) = &parameters.strong {
+            check_strong(strong, channels, self.config().patch_size)?;
+        }
+        self.check_cascade(sample, parameters)?;
         Ok(affine)
+    }
+
+    /// A cascade needs the previous stage's labels, and its parameters are about its channels.
+    fn check_cascade(&self, sample: &Sample, parameters: &Parameters) -> Result<(), AugmentError> {
+        let Some(cascade) = &self.config().cascade else { return Ok(()) };
+        let found = sample.labels.shape()[0];
+        if found != 2 {
+            let expected = "2, the labels and those of the previous stage".into();
+            return Err(AugmentError::Channels { what: "label channels", found, expected });
+        }
+        let Some(drawn) = &parameters.cascade else { return Ok(()) };
+        let count = cascade.labels.len();
+        let channels = drawn.operations.iter().map(|o| o.channel);
+        let channels = channels.chain(drawn.removals.iter().map(|r| r.channel));
+        for channel in channels {
+            check_value("cascade", channel as f64, |v| v < count as f64, "a channel of the previous stage")?;
+        }
+        let radii = drawn.operations.iter().map(|o| o.radius);
+        radii.into_iter().try_for_each(|r| {
+            check_value("cascade", r, |v| v > 0.0 && v <= 100.0, "a radius in (0, 100] voxels")
+        })
     }
 
     /// Checks the configuration and that a loaded patch has room for the patch.
@@ -115,4 +141,59 @@ fn check_value(
         return Ok(());
     }
     Err(AugmentError::Parameter { key, found: value.to_string(), expected: expected.into() })
+}
+
+fn check_strong(strong: &StrongParameters, channels: usize, patch: [usize; 3]) -> Result<(), AugmentError> {
+    let fail = |found: String, expected: &str| {
+        Err(AugmentError::Parameter { key: "strong", found, expected: expected.into() })
+    };
+    if let Some((a, b, _)) = strong.quarter_turns
+        && !(a < b && b < 3 && patch[a] == patch[b])
+    {
+        return fail(format!("quarter turns from axis {a} to {b}"), "two axes of equal length");
+    }
+    if let Some(order) = strong.axis_order {
+        let mut sorted = order;
+        sorted.sort_unstable();
+        if sorted != [0, 1, 2] || (0..3).any(|axis| patch[order[axis]] != patch[axis]) {
+            return fail(format!("the order {order:?}"), "a permutation of axes of equal length");
+        }
+    }
+    let counts = [
+        strong.median.as_ref().map(Vec::len),
+        strong.shift.as_ref().map(Vec::len),
+        strong.contrast.as_ref().map(Vec::len),
+        strong.gamma_inverted.as_ref().map(Vec::len),
+        strong.rectangles.as_ref().map(Vec::len),
+        strong.gradient.as_ref().map(Vec::len),
+        strong.local_gamma.as_ref().map(Vec::len),
+        strong.sharpen.as_ref().map(Vec::len),
+    ];
+    counts.into_iter().flatten().try_for_each(|count| check_count("strong", count, channels))?;
+    for window in strong.median.iter().flatten().flatten() {
+        check_value("strong", *window as f64, |v| (1.0..=31.0).contains(&v), "a window of 1 to 31 voxels")?;
+    }
+    for rectangle in strong.rectangles.iter().flatten().flatten() {
+        let inside = |k: usize| {
+            rectangle.size[k] > 0 && rectangle.start[k].saturating_add(rectangle.size[k]) <= patch[k]
+        };
+        if !(0..3).all(inside) {
+            return fail(format!("{rectangle:?}"), "a box inside the patch");
+        }
+    }
+    let numbers = strong.shift.iter().chain(&strong.contrast).chain(&strong.sharpen).flatten().flatten();
+    numbers.copied().try_for_each(|v| check_value("strong", v, |_| true, "a finite number"))?;
+    let exponents = strong.gamma_inverted.iter().flatten().copied();
+    let local = strong.local_gamma.iter().flatten().flatten();
+    exponents
+        .chain(local.clone().map(|(_, exponent)| *exponent))
+        .try_for_each(|v| check_value("strong", v, |v| v > 0.0, "a finite exponent above 0"))?;
+    for (bump, height) in strong.gradient.iter().flatten().flatten().chain(local) {
+        check_value("strong", *height, |_| true, "a finite height")?;
+        for axis in 0..3 {
+            check_value("strong", bump.centre[axis], |_| true, "a finite centre")?;
+            check_value("strong", bump.sigma[axis], |v| v > 0.0, "a sigma above 0")?;
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,7 @@
 use std::f64::consts::{FRAC_PI_2, PI};
 
-use crate::AugmentError;
+use crate::strong::Strong;
+use crate::{AugmentError, Cascade, LeftRight};
 
 /// A transform that is applied to a share of the samples with a magnitude from a range.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -9,6 +10,17 @@ pub struct Chance {
     pub probability: f64,
     /// Range the magnitude is drawn from; its unit is said where the transform is configured.
     pub range: [f64; 2],
+}
+
+/// Elastic deformations: smoothed noise moves every voxel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ElasticChance {
+    /// Probability that a sample is deformed.
+    pub probability: f64,
+    /// Standard deviation of the smoothing along each axis, as a part of the patch's length.
+    pub scale: [f64; 2],
+    /// Largest displacement along each axis, in voxels.
+    pub magnitude: [f64; 2],
 }
 
 /// Every setting of the augmentation of one configuration of the plans.
@@ -26,10 +38,20 @@ pub struct PipelineConfig {
     pub p_rotation: f64,
     /// Angles about each axis, in radians.
     pub rotation_range: [f64; 2],
+    /// Probability that an axis of a rotated sample keeps its angle; others are not turned about.
+    pub p_rotation_per_axis: f64,
     /// Probability that a sample is scaled.
     pub p_scaling: f64,
-    /// Scale factors, one for all axes; above 1 objects shrink.
+    /// Scale factors; above 1 objects shrink.
     pub scaling_range: [f64; 2],
+    /// Whether one factor scales all axes; otherwise each has its own.
+    pub uniform_scaling: bool,
+    /// Elastic deformation.
+    pub elastic: ElasticChance,
+    /// Whether resampled intensities are those of the nearest voxel instead of linear between voxels.
+    pub nearest_image: bool,
+    /// Whether resampled labels are those of the nearest voxel.
+    pub nearest_labels: bool,
     /// The enlarged patch is divided by this, so that moderate zooming out still finds image.
     pub enlargement_divisor: f64,
     /// Additive Gaussian noise; the range is the standard deviation, in intensity units.
@@ -52,6 +74,12 @@ pub struct PipelineConfig {
     pub gamma: Chance,
     /// Array axes (z = 0, y = 1, x = 2) that are each mirrored with probability one half.
     pub mirror_axes: Vec<usize>,
+    /// Labels that are exchanged where the sample is mirrored from left to right.
+    pub left_right: Option<LeftRight>,
+    /// Transforms beyond the default ones.
+    pub strong: Option<Strong>,
+    /// What happens to the segmentation of a previous stage, in a second label channel.
+    pub cascade: Option<Cascade>,
     /// For each image channel, whether it is set to 0 where the label is −1 (`use_mask_for_norm` of the plans).
     pub mask_channels: Vec<bool>,
 }
@@ -92,8 +120,13 @@ impl PipelineConfig {
             dummy_2d,
             p_rotation: 0.2,
             rotation_range: [-limit, limit],
+            p_rotation_per_axis: 1.0,
             p_scaling: 0.2,
             scaling_range: [0.7, 1.4],
+            uniform_scaling: true,
+            elastic: ElasticChance { probability: 0.0, scale: [0.0, 0.2], magnitude: [0.0, 0.2] },
+            nearest_image: false,
+            nearest_labels: false,
             enlargement_divisor: 0.85,
             noise: chance(0.1, [0.0, 0.1]),
             blur: chance(0.2, [0.5, 1.0]),
@@ -105,8 +138,40 @@ impl PipelineConfig {
             gamma_inverted: chance(0.1, [0.7, 1.5]),
             gamma: chance(0.3, [0.7, 1.5]),
             mirror_axes: if dims == 2 { vec![1, 2] } else { vec![0, 1, 2] },
+            left_right: None,
+            strong: None,
+            cascade: None,
             mask_channels: use_mask_for_norm.to_vec(),
         }
+    }
+
+    /// The settings of nnU-Net v2.8.1's DA5 trainers: stronger geometry, and the transforms of [`Strong`].
+    pub fn da5(patch_size: &[usize], use_mask_for_norm: &[bool]) -> Self {
+        let chance = |probability, range| Chance { probability, range };
+        let default = Self::nnunet(patch_size, use_mask_for_norm);
+        Self {
+            p_rotation: 0.4,
+            p_rotation_per_axis: 0.5,
+            scaling_range: [0.7, 1.43],
+            uniform_scaling: false,
+            enlargement_divisor: 0.7,
+            blur: chance(0.2, [0.3, 1.5]),
+            brightness: chance(0.0, [1.0, 1.0]),
+            contrast: chance(0.0, [1.0, 1.0]),
+            low_resolution: chance(0.15, [0.25, 1.0]),
+            gamma: chance(0.0, [1.0, 1.0]),
+            strong: Some(Strong::default()),
+            ..default
+        }
+    }
+
+    /// The same settings for a strongly anisotropic patch that is rotated about all axes instead of slice by slice.
+    pub fn without_dummy_2d(self) -> Self {
+        if !self.dummy_2d {
+            return self;
+        }
+        let limit = PI / 6.0;
+        Self { dummy_2d: false, rotation_range: [-limit, limit], ..self }
     }
 
     /// Whether rotation and scaling stay in the plane of axes y and x.
@@ -154,6 +219,15 @@ impl PipelineConfig {
         }
         if self.dims == 2 && self.patch_size[0] != 1 {
             return fail("patch_size", format!("{:?}", self.patch_size), "a leading 1 for 2-D");
+        }
+        if let Some(pairs) = &self.left_right
+            && pairs.axis > 2
+        {
+            return fail("left_right", format!("axis {}", pairs.axis), "axes 0 to 2");
+        }
+        if let Some(label) = self.cascade.iter().flat_map(|cascade| &cascade.labels).find(|&&label| label < 1)
+        {
+            return fail("cascade", format!("label {label}"), "foreground labels");
         }
         if let Some(axis) = self.mirror_axes.iter().find(|&&axis| axis > 2) {
             return fail("mirror_axes", format!("axis {axis}"), "axes 0 to 2");

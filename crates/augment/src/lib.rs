@@ -32,26 +32,33 @@
 //! that part and calls [`Pipeline::apply_window`]; with a [`Workspace`] and a reused target nothing is allocated once
 //! the buffers have grown.
 
+mod cascade;
 mod check;
 mod config;
 mod error;
 mod intensity;
+mod left_right;
 mod mirror;
 mod nearest;
 mod parameters;
 mod pipeline;
 mod rng;
 mod sample;
+mod simd;
 mod spatial;
+mod strong;
 mod targets;
 mod workspace;
 
-pub use config::{Chance, PipelineConfig};
+pub use cascade::{Cascade, CascadeParameters, Operation, Operator, Removal};
+pub use config::{Chance, ElasticChance, PipelineConfig};
 pub use error::AugmentError;
+pub use left_right::LeftRight;
 pub use parameters::{Noise, Parameters};
 pub use pipeline::Pipeline;
 pub use rng::sample_rng;
 pub use sample::Sample;
-pub use spatial::Window;
+pub use spatial::{Elastic, Window};
+pub use strong::{Bump, Rectangle, Strong, StrongParameters};
 pub use targets::deep_supervision_targets;
 pub use workspace::Workspace;

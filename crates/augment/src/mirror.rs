@@ -1,24 +1,36 @@
-/// Reverses the flagged axes z, y, x of every channel of an array of `shape`, in place.
-pub(crate) fn mirror<T>(data: &mut [T], shape: [usize; 3], axes: [bool; 3]) {
+/// Reverses the flagged axes z, y, x of every channel of an array of `shape`, in place and in one pass.
+pub(crate) fn mirror<T>(data: &mut [T], shape: [usize; 3], [flip_z, flip_y, flip_x]: [bool; 3]) {
     let [depth, height, width] = shape;
-    let area = height * width;
-    if axes[2] {
-        data.chunks_exact_mut(width).for_each(<[T]>::reverse);
+    if !(flip_z || flip_y) {
+        if flip_x {
+            data.chunks_exact_mut(width).for_each(<[T]>::reverse);
+        }
+        return;
     }
-    if axes[1] {
-        data.chunks_exact_mut(area).for_each(|plane| reverse_blocks(plane, width));
+    for channel in data.chunks_exact_mut(depth * height * width) {
+        for row in 0..depth * height {
+            let (z, y) = (row / height, row % height);
+            let other_z = if flip_z { depth - 1 - z } else { z };
+            let other_y = if flip_y { height - 1 - y } else { y };
+            let other = other_z * height + other_y;
+            if other < row {
+                continue;
+            }
+            if other == row {
+                if flip_x {
+                    channel[row * width..(row + 1) * width].reverse();
+                }
+                continue;
+            }
+            let (front, back) = channel.split_at_mut(other * width);
+            let (a, b) = (&mut front[row * width..(row + 1) * width], &mut back[..width]);
+            if flip_x {
+                a.iter_mut().zip(b.iter_mut().rev()).for_each(|(a, b)| std::mem::swap(a, b));
+            } else {
+                a.swap_with_slice(b);
+            }
+        }
     }
-    if axes[0] {
-        data.chunks_exact_mut(depth * area).for_each(|channel| reverse_blocks(channel, area));
-    }
-}
-
-/// Reverses the order of blocks of `length`, each of which stays as it is.
-fn reverse_blocks<T>(data: &mut [T], length: usize) {
-    let count = data.len() / length;
-    let (front, back) = data.split_at_mut(count.div_ceil(2) * length);
-    let back = back.chunks_exact_mut(length).rev();
-    front.chunks_exact_mut(length).zip(back).for_each(|(a, b)| a.swap_with_slice(b));
 }
 
 #[cfg(test)]

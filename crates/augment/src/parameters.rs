@@ -1,8 +1,11 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+use crate::cascade::CascadeParameters;
 use crate::config::{Chance, PipelineConfig};
 use crate::rng::{around_one, chance, uniform};
+use crate::spatial::Elastic;
+use crate::strong::StrongParameters;
 
 /// Everything random about one augmented sample, drawn before anything is applied.
 ///
@@ -12,8 +15,11 @@ use crate::rng::{around_one, chance, uniform};
 pub struct Parameters {
     /// Angles about the array axes z, y, x in radians; in-plane augmentation uses the first only.
     pub rotation: Option<[f64; 3]>,
-    /// Factor between patch and image coordinates; above 1 objects shrink.
-    pub scaling: Option<f64>,
+    /// Factors between patch and image coordinates along axes z, y, x; above 1 objects shrink. In-plane augmentation
+    /// ignores the first.
+    pub scaling: Option<[f64; 3]>,
+    /// Elastic deformation.
+    pub elastic: Option<Elastic>,
     /// Additive Gaussian noise, the same standard deviation for all channels.
     pub noise: Option<Noise>,
     /// Sigma in voxels for axes z, y, x of each channel (`None`: the channel stays); 2-D ignores z.
@@ -30,6 +36,10 @@ pub struct Parameters {
     pub gamma: Option<Vec<f64>>,
     /// Whether the array axes z, y, x are reversed.
     pub mirror: [bool; 3],
+    /// Transforms beyond the default ones.
+    pub strong: Option<Box<StrongParameters>>,
+    /// What happens to the segmentation of a previous stage.
+    pub cascade: Option<CascadeParameters>,
 }
 
 /// Additive Gaussian noise: its strength and the seed that its values come from.
@@ -44,12 +54,16 @@ pub struct Noise {
 impl Parameters {
     /// Draws the parameters of one sample with `channels` image channels, in the order of the fields.
     pub(crate) fn draw(config: &PipelineConfig, channels: usize, rng: &mut ChaCha8Rng) -> Self {
-        let (rotation, scaling) = draw_spatial(config, rng);
+        let (rotation, scaling, elastic) = draw_spatial(config, rng);
+        let strong = config.strong.as_ref().map(|strong| Box::new(strong.draw(config, channels, rng)));
+        // Of median filter and blur, one is chosen before either is drawn.
+        let blurs = strong.as_ref().is_none_or(|strong| !strong.median_chosen);
         Self {
             rotation,
             scaling,
+            elastic,
             noise: draw_noise(config, rng),
-            blur: gate(&config.blur, rng).then(|| draw_blur(config, channels, rng)),
+            blur: (blurs && gate(&config.blur, rng)).then(|| draw_blur(config, channels, rng)),
             brightness: per_channel(&config.brightness, channels, rng),
             contrast: per_channel(&config.contrast, channels, rng),
             low_resolution: gate(&config.low_resolution, rng)
@@ -57,21 +71,37 @@ impl Parameters {
             gamma_inverted: per_channel(&config.gamma_inverted, channels, rng),
             gamma: per_channel(&config.gamma, channels, rng),
             mirror: draw_mirror(config, rng),
+            strong,
+            cascade: config.cascade.as_ref().map(|cascade| cascade.draw(rng)),
         }
     }
 }
 
-fn gate(transform: &Chance, rng: &mut ChaCha8Rng) -> bool {
+pub(crate) fn gate(transform: &Chance, rng: &mut ChaCha8Rng) -> bool {
     chance(rng, transform.probability)
 }
 
-fn draw_spatial(config: &PipelineConfig, rng: &mut ChaCha8Rng) -> (Option<[f64; 3]>, Option<f64>) {
+type Spatial = (Option<[f64; 3]>, Option<[f64; 3]>, Option<Elastic>);
+
+fn draw_spatial(config: &PipelineConfig, rng: &mut ChaCha8Rng) -> Spatial {
     let (rotate, scale) = (chance(rng, config.p_rotation), chance(rng, config.p_scaling));
-    let mut angle = || uniform(rng, config.rotation_range);
-    let rotation =
-        rotate.then(|| if config.in_plane() { [angle(), 0.0, 0.0] } else { [angle(), angle(), angle()] });
-    let scaling = scale.then(|| uniform(rng, config.scaling_range));
-    (rotation, scaling)
+    let deform = config.elastic.probability > 0.0 && chance(rng, config.elastic.probability);
+    let rotation = rotate.then(|| {
+        let axes = if config.in_plane() { 1 } else { 3 };
+        let mut angles = [0.0; 3];
+        angles[..axes].fill_with(|| uniform(rng, config.rotation_range));
+        for angle in &mut angles[..axes] {
+            if config.p_rotation_per_axis < 1.0 && !chance(rng, config.p_rotation_per_axis) {
+                *angle = 0.0;
+            }
+        }
+        angles
+    });
+    let scaling = scale.then(|| match config.uniform_scaling {
+        true => [uniform(rng, config.scaling_range); 3],
+        false => [(); 3].map(|()| uniform(rng, config.scaling_range)),
+    });
+    (rotation, scaling, deform.then(|| Elastic::draw(config, rng)))
 }
 
 fn draw_noise(config: &PipelineConfig, rng: &mut ChaCha8Rng) -> Option<Noise> {
@@ -80,8 +110,13 @@ fn draw_noise(config: &PipelineConfig, rng: &mut ChaCha8Rng) -> Option<Noise> {
 }
 
 fn draw_blur(config: &PipelineConfig, channels: usize, rng: &mut ChaCha8Rng) -> Vec<Option<[f64; 3]>> {
-    let draw =
-        |_| chance(rng, config.blur_per_channel).then(|| [(); 3].map(|()| uniform(rng, config.blur.range)));
+    let shared = config.strong.is_some();
+    let draw = |_| {
+        chance(rng, config.blur_per_channel).then(|| match shared {
+            true => [uniform(rng, config.blur.range); 3],
+            false => [(); 3].map(|()| uniform(rng, config.blur.range)),
+        })
+    };
     (0..channels).map(draw).collect()
 }
 

@@ -1,8 +1,10 @@
 use ndarray::Array4;
 use rand_chacha::ChaCha8Rng;
 
+use crate::cascade::append_one_hot;
 use crate::check::check_window;
-use crate::spatial::{Affine, crop, resample};
+use crate::spatial::{Affine, Between, Grid, crop, resample};
+use crate::strong::{self, Stage, StrongParameters};
 use crate::{AugmentError, Parameters, PipelineConfig, Sample, Window, Workspace, intensity, mirror};
 
 /// Label of voxels outside the case or its nonzero mask; training sees them as background.
@@ -60,7 +62,8 @@ impl Pipeline {
         let loaded = sample.shape()?;
         let mut workspace = Workspace::default();
         let affine = self.check(&sample, loaded, parameters)?;
-        if affine.is_none() && loaded == self.config.patch_size && is_standard(&sample) {
+        let in_place = affine.is_none() && loaded == self.config.patch_size && is_standard(&sample);
+        if in_place && self.config.cascade.is_none() {
             self.finish(&mut sample, parameters, &mut workspace);
             return Ok(sample);
         }
@@ -96,9 +99,10 @@ impl Pipeline {
         let affine = self.check(part, window.loaded, parameters)?;
         check_window(shape, window, &Window::needed(affine.as_ref(), self.config.patch_size, window.loaded))?;
         let patch = self.config.patch_size;
-        prepare(&mut target.image, part.image.shape()[0], patch);
+        let further = self.config.cascade.as_ref().map_or(0, |cascade| cascade.labels.len());
+        prepare(&mut target.image, part.image.shape()[0] + further, patch);
         prepare(&mut target.labels, part.labels.shape()[0], patch);
-        self.sample_geometry(part, window, affine.as_ref(), workspace, target);
+        self.sample_geometry(part, window, affine.as_ref(), parameters, workspace, target);
         self.finish(target, parameters, workspace);
         Ok(())
     }
@@ -109,6 +113,7 @@ impl Pipeline {
         part: &Sample,
         window: &Window,
         affine: Option<&Affine>,
+        parameters: &Parameters,
         workspace: &mut Workspace,
         target: &mut Sample,
     ) {
@@ -119,8 +124,22 @@ impl Pipeline {
         let (Some(image_target), Some(labels_target)) = targets else { return };
         match affine {
             Some(affine) => {
-                let tables = &mut workspace.rows;
-                resample(affine, window, patch, (image, image_target), (labels, labels_target), tables);
+                let in_plane = self.config.in_plane();
+                let field = parameters.elastic.as_ref().map(|elastic| elastic.field(patch, in_plane));
+                let grid = Grid { affine, field: field.as_ref(), window, patch };
+                let how = |nearest| if nearest { Between::Nearest } else { Between::Linear };
+                let (nearest_image, nearest_labels) = (self.config.nearest_image, self.config.nearest_labels);
+                let (mut rows_image, mut rows_labels) = ((image, image_target), (labels, labels_target));
+                // What rows cannot do is done voxel by voxel, and they are left without work.
+                if field.is_some() || nearest_image {
+                    grid.image(rows_image.0, rows_image.1, how(nearest_image));
+                    rows_image = (&[], &mut []);
+                }
+                if field.is_some() || nearest_labels {
+                    grid.labels(rows_labels.0, rows_labels.1, how(nearest_labels));
+                    rows_labels = (&[], &mut []);
+                }
+                resample(affine, window, patch, rows_image, rows_labels, &mut workspace.rows);
             }
             None => {
                 let needed = Window::needed(None, patch, window.loaded);
@@ -131,51 +150,117 @@ impl Pipeline {
         }
     }
 
-    /// Everything after geometry, in place on a sample in standard layout.
+    /// Everything after geometry, in place on a sample in standard layout whose image has room for the channels of a
+    /// cascade.
     fn finish(&self, sample: &mut Sample, parameters: &Parameters, workspace: &mut Workspace) {
         let patch = self.config.patch_size;
+        let further = self.config.cascade.as_ref().map_or(0, |cascade| cascade.labels.len());
         let slices = (sample.image.as_slice_mut(), sample.labels.as_slice_mut());
         let (Some(image), Some(labels)) = slices else { return };
+        let own = image.len() - further * patch.iter().product::<usize>();
+        let image = &mut image[..own];
         if self.training {
-            self.change_intensities(image, parameters, workspace);
-            mirror::mirror(image, patch, parameters.mirror);
-            mirror::mirror(labels, patch, parameters.mirror);
-            self.mask(image, labels);
+            self.transform(image, labels, parameters, workspace);
         }
         labels.iter_mut().for_each(|label| *label = if *label == OUTSIDE { 0 } else { *label });
+        if let Some(cascade) = &self.config.cascade {
+            let drawn = parameters.cascade.clone().unwrap_or_default();
+            append_one_hot(sample, cascade, &drawn, self.config.dims == 2);
+        }
+    }
+
+    /// Everything of training between geometry and the removal of −1.
+    fn transform(
+        &self,
+        image: &mut [f32],
+        labels: &mut [i16],
+        parameters: &Parameters,
+        workspace: &mut Workspace,
+    ) {
+        let patch = self.config.patch_size;
+        let voxels = patch.iter().product();
+        if let Some(strong) = &parameters.strong {
+            strong::orient(image, patch, strong);
+            strong::orient(labels, patch, strong);
+        }
+        self.change_intensities(image, parameters, workspace);
+        mirror::mirror(image, patch, parameters.mirror);
+        mirror::mirror(labels, patch, parameters.mirror);
+        if let Some(pairs) = self.config.left_right.as_ref().filter(|pairs| parameters.mirror[pairs.axis]) {
+            pairs.exchange(labels);
+        }
+        if let Some(strong) = &parameters.strong {
+            for (c, channel) in image.chunks_exact_mut(voxels).enumerate() {
+                strong::after_mirroring(channel, patch, c, self.config.dims == 2, strong);
+            }
+        }
+        self.mask(image, labels);
     }
 
     fn change_intensities(&self, image: &mut [f32], parameters: &Parameters, workspace: &mut Workspace) {
-        let shape = self.config.patch_size;
+        let voxels = self.config.patch_size.iter().product();
+        let strong = parameters.strong.as_deref();
+        // The default adds noise before it blurs, the stronger set after.
+        if let Some(strong) = strong {
+            for (c, channel) in image.chunks_exact_mut(voxels).enumerate() {
+                self.change_strongly(channel, c, Stage::Median, strong);
+                self.blur(channel, c, parameters, workspace);
+            }
+        }
         if let Some(noise) = &parameters.noise {
             intensity::add_noise(image, noise);
         }
-        let voxels = shape.iter().product();
         for (c, channel) in image.chunks_exact_mut(voxels).enumerate() {
-            if let Some(sigmas) = parameters.blur.as_ref().and_then(|blur| blur[c]) {
-                let mut sigmas = sigmas.map(Some);
-                if self.config.dims == 2 {
-                    sigmas[0] = None;
-                }
-                intensity::blur(channel, shape, sigmas, &mut workspace.blur);
+            if strong.is_none() {
+                self.blur(channel, c, parameters, workspace);
             }
-            if let Some(factors) = &parameters.brightness {
-                intensity::brighten(channel, factors[c]);
+            self.change_channel(channel, c, parameters, workspace);
+        }
+    }
+
+    fn blur(&self, channel: &mut [f32], c: usize, parameters: &Parameters, workspace: &mut Workspace) {
+        if let Some(sigmas) = parameters.blur.as_ref().and_then(|blur| blur[c]) {
+            let mut sigmas = sigmas.map(Some);
+            if self.config.dims == 2 {
+                sigmas[0] = None;
             }
-            if let Some(factors) = &parameters.contrast {
-                intensity::contrast(channel, factors[c]);
-            }
-            if let Some(factor) = parameters.low_resolution.as_ref().and_then(|factors| factors[c]) {
-                let along_z = if self.config.in_plane() { 1.0 } else { factor };
-                let factors = [along_z, factor, factor];
-                intensity::low_resolution(channel, shape, factors, &mut workspace.low_resolution);
-            }
-            if let Some(exponents) = &parameters.gamma_inverted {
-                intensity::gamma(channel, exponents[c], true);
-            }
-            if let Some(exponents) = &parameters.gamma {
-                intensity::gamma(channel, exponents[c], false);
-            }
+            intensity::blur(channel, self.config.patch_size, sigmas, &mut workspace.blur);
+        }
+    }
+
+    fn change_strongly(&self, channel: &mut [f32], c: usize, stage: Stage, strong: &StrongParameters) {
+        strong::around_intensities(channel, self.config.patch_size, c, self.config.dims == 2, stage, strong);
+    }
+
+    /// The transforms of one channel after noise and blur.
+    fn change_channel(
+        &self,
+        channel: &mut [f32],
+        c: usize,
+        parameters: &Parameters,
+        workspace: &mut Workspace,
+    ) {
+        let strong = parameters.strong.as_deref();
+        if let Some(factors) = &parameters.brightness {
+            intensity::brighten(channel, factors[c]);
+        }
+        if let Some(factors) = &parameters.contrast {
+            intensity::contrast(channel, factors[c], true);
+        }
+        if let Some(strong) = strong {
+            self.change_strongly(channel, c, Stage::Contrast, strong);
+        }
+        if let Some(factor) = parameters.low_resolution.as_ref().and_then(|factors| factors[c]) {
+            let along_z = if self.config.in_plane() { 1.0 } else { factor };
+            let (shape, factors) = (self.config.patch_size, [along_z, factor, factor]);
+            intensity::low_resolution(channel, shape, factors, &mut workspace.low_resolution);
+        }
+        let again = strong.and_then(|strong| strong.gamma_inverted.as_ref());
+        for exponents in parameters.gamma_inverted.iter().chain(again) {
+            intensity::gamma(channel, exponents[c], true);
+        }
+        if let Some(exponents) = &parameters.gamma {
+            intensity::gamma(channel, exponents[c], false);
         }
     }
 

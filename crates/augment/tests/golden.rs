@@ -52,7 +52,7 @@ fn geometry_is_the_reference_s() {
         let (patch, loaded) = (lengths(&case["patch"]), lengths(&case["loaded"]));
         let parameters = Parameters {
             rotation: (!case["rotation"].is_null()).then(|| numbers(&case["rotation"]).try_into().unwrap()),
-            scaling: case["scaling"].as_f64(),
+            scaling: case["scaling"].as_f64().map(|scale| [scale; 3]),
             ..Default::default()
         };
         let pipeline = Pipeline::training(config(patch, case["mode"] != "3d"));
@@ -70,7 +70,7 @@ fn outside_voxels_are_told_from_background_until_the_end() {
         let (patch, loaded): ([usize; 3], _) = (lengths(&case["patch"]), lengths(&case["loaded"]));
         let parameters = Parameters {
             rotation: (!case["rotation"].is_null()).then(|| numbers(&case["rotation"]).try_into().unwrap()),
-            scaling: case["scaling"].as_f64(),
+            scaling: case["scaling"].as_f64().map(|scale| [scale; 3]),
             ..Default::default()
         };
         let mut source = sample(2, 2, loaded, case["n"].as_u64().unwrap() as usize);
@@ -117,7 +117,7 @@ fn transforms_together_are_the_reference_s() {
     let golden = &golden()["pipeline"];
     let parameters = Parameters {
         rotation: Some([0.2, 0.1, -0.4]),
-        scaling: Some(1.1),
+        scaling: Some([1.1; 3]),
         noise: None,
         blur: Some(vec![None, Some([0.7, 0.8, 0.9])]),
         brightness: Some(vec![1.1, 0.9]),
@@ -126,6 +126,7 @@ fn transforms_together_are_the_reference_s() {
         gamma_inverted: Some(vec![1.3, 0.8]),
         gamma: Some(vec![0.9, 1.2]),
         mirror: [true, false, true],
+        ..Default::default()
     };
     let config = PipelineConfig::nnunet(&lengths::<3>(&golden["patch"]), &[false, true]);
     let found =

@@ -111,7 +111,7 @@ fn coordinate(
     voxel: [usize; 3],
 ) -> [f64; 3] {
     let mut v = [0, 1, 2].map(|k| voxel[k] as f64 - (config.patch_size[k] as f64 - 1.0) / 2.0);
-    let scale = parameters.scaling.unwrap();
+    let scale = parameters.scaling.unwrap()[0];
     let first = usize::from(config.in_plane());
     v[first..].iter_mut().for_each(|c| *c *= scale);
     let [a, b, c] = parameters.rotation.unwrap();
@@ -234,7 +234,7 @@ fn edited_parameters_are_checked() {
         }
     };
     let default = Parameters::default;
-    assert_eq!(key(Parameters { scaling: Some(f64::INFINITY), ..default() }), "scaling");
+    assert_eq!(key(Parameters { scaling: Some([f64::INFINITY; 3]), ..default() }), "scaling");
     assert_eq!(key(Parameters { rotation: Some([0.0, f64::NAN, 0.0]), ..default() }), "rotation");
     assert_eq!(key(Parameters { brightness: Some(vec![1.0, 1.0]), ..default() }), "brightness");
     assert_eq!(key(Parameters { contrast: Some(vec![f64::NAN]), ..default() }), "contrast");
@@ -249,7 +249,7 @@ fn edited_parameters_are_checked() {
 #[test]
 fn windows_that_do_not_fit_are_refused() {
     let pipeline = Pipeline::training(config([4, 4, 4], false));
-    let parameters = Parameters { scaling: Some(1.2), ..Default::default() };
+    let parameters = Parameters { scaling: Some([1.2; 3]), ..Default::default() };
     let loaded = [9, 9, 9];
     let needed = pipeline.source_window(&parameters, loaded).unwrap();
     assert!(Window::whole(loaded).contains(&needed) && needed != Window::whole(loaded));

@@ -58,6 +58,17 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Rank methods by their summaries, as challenges do
     Rank(RankArgs),
+    /// Average saved probabilities of several models
+    Ensemble(EnsembleArgs),
+    /// Decide whether to keep only the largest components of predictions
+    DeterminePostprocessing(DeterminePostprocessingArgs),
+    /// Apply postprocessing to a folder of segmentations
+    ApplyPostprocessing(ApplyPostprocessingArgs),
+    /// Pick the best configuration or ensemble of a data set
+    FindBestConfiguration(FindBestConfigurationArgs),
+    /// Share models and convert checkpoints
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Convert a Medical Segmentation Decathlon task (TaskNN_Name)
     ConvertMsd(ConvertMsdArgs),
 }
@@ -161,6 +172,18 @@ pub(crate) enum Precision {
     Auto,
     /// 32-bit floats
     F32,
+    /// Products in bf16, sums in f32
+    Bf16,
+}
+
+impl From<Precision> for nnunet::nn::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Auto => Self::Auto,
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -187,7 +210,13 @@ pub(crate) struct TrainArgs {
     /// Name of the plans
     #[arg(long, default_value = "nnUNetPlans", value_name = "NAME")]
     pub(crate) plans_name: String,
-    /// Number of epochs [default: 1000]
+    /// Trainer of nnU-Net: its default, or one of its variants such as nnUNetTrainer_250epochs or nnUNetTrainerDA5
+    #[arg(long, default_value = "nnUNetTrainer", value_name = "NAME")]
+    pub(crate) trainer: String,
+    /// Stop once the pseudo Dice has not risen for this many epochs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) early_stopping: Option<u32>,
+    /// Number of epochs [default: the trainer's, 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) epochs: Option<u32>,
     /// Training iterations per epoch [default: 250]
@@ -196,7 +225,7 @@ pub(crate) struct TrainArgs {
     /// Validation iterations per epoch [default: 50]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) val_iterations: Option<u32>,
-    /// Batch size [default: that of the plans]
+    /// Batch size [default: the trainer's, that of the plans]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) batch_size: Option<u32>,
     /// Seed of everything that is random
@@ -244,6 +273,12 @@ pub(crate) struct PredictArgs {
     /// Also write the probabilities as .npz
     #[arg(long)]
     pub(crate) save_probabilities: bool,
+    /// Also write the probabilities as one NIfTI image per channel
+    #[arg(long)]
+    pub(crate) save_probabilities_nifti: bool,
+    /// Folder with the previous stage's segmentations, for the second stage of a cascade
+    #[arg(long, value_name = "DIR")]
+    pub(crate) previous_stage: Option<PathBuf>,
     /// Keep segmentations that exist
     #[arg(long = "continue")]
     pub(crate) continue_prediction: bool,
@@ -255,6 +290,9 @@ pub(crate) struct PredictArgs {
     pub(crate) part_id: usize,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    /// Most memory for a case, in GB; larger cases are predicted in blocks [default: no limit]
+    #[arg(long, value_name = "F", value_parser = positive)]
+    pub(crate) memory_gb: Option<f64>,
     /// Sum of the tiles: f32, or f16 as the reference keeps it
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16"], value_name = "TYPE")]
     pub(crate) accumulator: String,
@@ -277,6 +315,143 @@ pub(crate) struct EvaluateArgs {
     /// Accept references without a prediction
     #[arg(long)]
     pub(crate) allow_missing: bool,
+    /// Also write surface distances and lesion counts to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) extended: Option<PathBuf>,
+    /// Distance in millimetres within which surfaces agree, for --extended
+    #[arg(long, value_name = "MM", default_value_t = 1.0, value_parser = positive)]
+    pub(crate) surface_tolerance: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnsembleArgs {
+    /// Folders of predictions with saved probabilities
+    #[arg(short, long, required = true, num_args = 1.., value_name = "DIR")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Folder for the segmentations
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Also write the mean probabilities as .npz
+    #[arg(long, alias = "save-npz")]
+    pub(crate) save_probabilities: bool,
+}
+
+/// The files that describe predictions.
+#[derive(Debug, Args)]
+pub(crate) struct DescriptionArgs {
+    /// Plans file [default: plans.json of the input folder]
+    #[arg(long, alias = "plans-json", value_name = "FILE")]
+    pub(crate) plans: Option<PathBuf>,
+    /// dataset.json [default: that of the input folder]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dataset_json: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeterminePostprocessingArgs {
+    /// Folder of predictions of the training cases
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) input: PathBuf,
+    /// Folder of reference segmentations
+    #[arg(short, long, alias = "ref", value_name = "DIR")]
+    pub(crate) reference: PathBuf,
+    #[command(flatten)]
+    pub(crate) description: DescriptionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyPostprocessingArgs {
+    /// Folder of segmentations
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) input: PathBuf,
+    /// Folder for the results
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// postprocessing.json, or nnU-Net's postprocessing.pkl
+    #[arg(short, long, alias = "pp-pkl-file", value_name = "FILE")]
+    pub(crate) postprocessing: PathBuf,
+    #[command(flatten)]
+    pub(crate) description: DescriptionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FindBestConfigurationArgs {
+    /// Data set: number, DatasetNNN_Name, or path of the folder
+    #[arg(value_name = "DATASET")]
+    pub(crate) dataset: String,
+    /// Configurations to compare [default: all that are trained]
+    #[arg(short, long, num_args = 1.., value_name = "CONFIG")]
+    pub(crate) configurations: Vec<String>,
+    /// Folds whose validation counts
+    #[arg(short, long, num_args = 1.., value_name = "FOLD", default_values = ["0", "1", "2", "3", "4"])]
+    pub(crate) folds: Vec<String>,
+    /// Names of the plans to compare
+    #[arg(long, num_args = 1.., value_name = "NAME", default_values = ["nnUNetPlans"])]
+    pub(crate) plans_name: Vec<String>,
+    /// Compare single models only
+    #[arg(long, alias = "disable-ensembling")]
+    pub(crate) no_ensembling: bool,
+    /// Keep what an earlier run left
+    #[arg(long)]
+    pub(crate) no_overwrite: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Write trained models to a zip archive
+    Export(ModelExportArgs),
+    /// Unpack an archive of models into the results folder
+    Import(ModelImportArgs),
+    /// Convert a checkpoint between .pth and .safetensors
+    Convert(ModelConvertArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelExportArgs {
+    /// Data set whose models to export: number or DatasetNNN_Name [default: the only one in the results folder]
+    #[arg(value_name = "DATASET")]
+    pub(crate) dataset: Option<String>,
+    /// The same
+    #[arg(short, long = "dataset", value_name = "DATASET", conflicts_with = "dataset")]
+    pub(crate) dataset_option: Option<String>,
+    /// Export this model folder alone
+    #[arg(short, long, value_name = "MODEL_DIR", conflicts_with_all = ["dataset", "dataset_option", "configurations"])]
+    pub(crate) model: Option<PathBuf>,
+    /// The archive
+    #[arg(short, long, value_name = "FILE.zip")]
+    pub(crate) output: PathBuf,
+    /// Configurations [default: all that are trained]
+    #[arg(short, long, num_args = 1.., value_name = "CONFIG")]
+    pub(crate) configurations: Vec<String>,
+    /// Folds [default: all that have the checkpoint]
+    #[arg(short, long, num_args = 1.., value_name = "FOLD")]
+    pub(crate) folds: Vec<String>,
+    /// Name of the plans
+    #[arg(long, default_value = "nnUNetPlans", value_name = "NAME")]
+    pub(crate) plans_name: String,
+    /// Checkpoints
+    #[arg(long, num_args = 1.., default_values = ["checkpoint_final"], value_name = "NAME")]
+    pub(crate) checkpoint: Vec<String>,
+    /// Include the segmentations of the cross-validation
+    #[arg(long)]
+    pub(crate) predictions: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelImportArgs {
+    /// The archive
+    #[arg(value_name = "FILE.zip")]
+    pub(crate) archive: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelConvertArgs {
+    /// The checkpoint to read
+    #[arg(value_name = "CHECKPOINT")]
+    pub(crate) checkpoint: PathBuf,
+    /// The file to write, .pth or .safetensors
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
 }
 
 /// The number that methods are ranked by.

@@ -5,6 +5,7 @@
 //! - [`CaseReader`]: reads the channels of a case, reads and writes segmentations; [`reader_for`] and
 //!   [`reader_by_name`] choose one.
 //! - [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
+//! - [`connected_components`], [`keep_largest_components`]: components of label maps.
 //! - [`fs::write_atomic`]: files that are whole or absent.
 //!
 //! ```
@@ -24,6 +25,7 @@
 //! | `nifti` | yes | NIfTI-1 files, `.nii` and `.nii.gz` |
 //! | `npz` | yes | NumPy archives (`npz`) |
 
+mod components;
 mod crop;
 mod error;
 pub mod fs;
@@ -36,6 +38,9 @@ mod reader;
 mod resample;
 mod transpose;
 
+pub use components::{
+    Components, Connectivity, connected_components, keep_largest_components, mask_components,
+};
 pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_mask};
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};

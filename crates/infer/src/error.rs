@@ -97,6 +97,38 @@ pub enum InferError {
         /// How much it needs.
         bytes: usize,
     },
+    /// A limit of memory that a case cannot be predicted within.
+    #[error("{what} needs {:.2} GB, the limit is {:.2} GB", *bytes as f64 / 1e9, *limit as f64 / 1e9)]
+    MemoryLimit {
+        /// What needs it.
+        what: &'static str,
+        /// How much it needs at least.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The prediction was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// A cascade's configuration without the segmentation that it continues.
+    #[error(
+        "configuration {configuration} continues the segmentations of {previous}; give the folder of the previous stage's \
+         predictions"
+    )]
+    PreviousStage {
+        /// The configuration.
+        configuration: String,
+        /// The configuration whose segmentations it needs.
+        previous: String,
+    },
+    /// A file that is not what its name says.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
     /// A folder or file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -173,6 +205,16 @@ pub enum InferError {
     /// A network or checkpoint could not be used.
     #[error(transparent)]
     Network(Box<NnError>),
+}
+
+impl InferError {
+    pub(crate) fn io(path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+
+    pub(crate) fn file(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), reason: reason.into() }
+    }
 }
 
 // These errors are large; boxes keep the results of every function small.

@@ -9,8 +9,11 @@
 //! - [`Predictor`] holds one model, of one fold or several, and predicts images, files or preprocessed cases.
 //! - [`tile_positions`], [`gaussian_importance_map`]: where tiles lie, and how their voxels are weighed.
 //! - [`export_logits`]: from the network's grid to labels and probabilities on the image's.
-//! - [`evaluate_folder`]: Dice and the like, as `summary.json` has them ([`Summary`]).
 //! - [`rank_methods`]: rankings of several methods from their summaries, as challenges make them.
+//! - [`evaluate_folder`]: Dice and the like, as `summary.json` has them ([`Summary`]); [`evaluate_folder_extended`]: surface
+//!   distances and lesions.
+//! - [`determine_postprocessing`], [`Postprocessing`]: whether to keep only the largest components.
+//! - [`Ensemble`]: segmentations from the mean of several models' probabilities.
 //!
 //! Beside the image, the logits and the results, memory holds no more than a few tiles and rows. In
 //! [`Accumulator::F16`] mode, sums are rounded like those of the reference, for a comparison voxel by voxel.
@@ -28,22 +31,35 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
+//! | `nifti` | yes | probabilities as NIfTI images |
 //! | `cuda` | no | candle with CUDA; see `nnunet-nn` |
 
+mod cancel;
+mod ensemble;
 mod error;
 mod evaluate;
 mod export;
+mod folder;
 mod logits;
 mod options;
+mod postprocess;
 mod predictor;
 mod rank;
 mod window;
 
+pub use cancel::CancelToken;
+pub use ensemble::{
+    Ensemble, EnsembleCase, copy_descriptions, crossval_cases, ensemble_cases, labels_of_probabilities,
+};
 pub use error::InferError;
-pub use evaluate::{CaseSummary, Confusion, MeanMetrics, Metrics, Summary, evaluate_folder};
+pub use evaluate::{
+    CaseSummary, Confusion, ExtendedCase, ExtendedMetrics, ExtendedOptions, ExtendedSummary, MeanMetrics,
+    Metrics, Summary, evaluate_folder, evaluate_folder_extended,
+};
 pub use export::{Prediction, export_logits};
 pub use options::{Accumulator, PredictorOptions};
-pub use predictor::{Predictor, select_part};
+pub use postprocess::{Postprocessing, PostprocessingReport, determine_postprocessing};
+pub use predictor::{BatchOptions, CaseInput, Predictor, select_part};
 pub use rank::{
     MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,
     rank_methods, ranks, wilcoxon_greater,

@@ -1,3 +1,5 @@
+use nnunet_nn::Precision;
+
 use crate::InferError;
 
 /// The numbers in which overlapping tiles are summed.
@@ -23,19 +25,49 @@ pub struct PredictorOptions {
     pub use_mirroring: bool,
     /// The numbers in which tiles are summed.
     pub accumulator: Accumulator,
+    /// The arithmetic of the networks.
+    pub precision: Precision,
+    /// Most memory to use for a case in GB, beside the program and the weights; no limit if none. A case that needs more is
+    /// predicted in blocks, whose results are the same.
+    pub memory_gb: Option<f64>,
 }
 
 impl Default for PredictorOptions {
     fn default() -> Self {
-        Self { tile_step_size: 0.5, use_gaussian: true, use_mirroring: true, accumulator: Accumulator::F32 }
+        Self {
+            tile_step_size: 0.5,
+            use_gaussian: true,
+            use_mirroring: true,
+            accumulator: Accumulator::F32,
+            precision: Precision::Auto,
+            memory_gb: None,
+        }
     }
 }
 
 impl PredictorOptions {
+    /// An eighth of the work in 3-D and a quarter in 2-D: no mirrored versions.
+    pub fn fast() -> Self {
+        Self { use_mirroring: false, ..Self::default() }
+    }
+
     /// # Errors
-    /// A step size outside (0, 1].
+    /// A step size outside (0, 1], or a limit of memory that is not above 0.
     pub(crate) fn check(&self) -> Result<(), InferError> {
-        check_step(self.tile_step_size)
+        check_step(self.tile_step_size)?;
+        match self.memory_gb {
+            Some(gb) if !(gb.is_finite() && gb > 0.0) => Err(InferError::Option {
+                option: "memory_gb",
+                found: gb.to_string(),
+                expected: "a number above 0",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Most bytes to use for a case.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_gb.map_or(usize::MAX, |gb| (gb * 1e9) as usize)
     }
 }
 

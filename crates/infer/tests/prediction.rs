@@ -10,7 +10,7 @@ use ndarray::{Array4, Axis};
 use nnunet_fingerprint::Fold;
 use nnunet_image::npz::read_npz_f32;
 use nnunet_image::{Geometry, Image, reader_by_name, write_image};
-use nnunet_infer::{Accumulator, InferError, Predictor, PredictorOptions, export_logits};
+use nnunet_infer::{Accumulator, BatchOptions, InferError, Predictor, PredictorOptions, export_logits};
 use nnunet_nn::{Parameters, UNet};
 
 struct Workplace {
@@ -57,6 +57,10 @@ fn quiet() -> PredictorOptions {
     PredictorOptions { use_mirroring: false, ..PredictorOptions::default() }
 }
 
+fn probabilities() -> BatchOptions {
+    BatchOptions { save_probabilities: true, ..BatchOptions::default() }
+}
+
 fn expect_error(result: &Result<(), InferError>, parts: &[&str]) {
     let error = result.as_ref().expect_err("must fail").to_string();
     assert!(parts.iter().all(|part| error.contains(part)), "{error}");
@@ -71,7 +75,7 @@ fn files_hold_what_the_array_interface_returns() {
     let seen = Mutex::new(Vec::new());
     let progress =
         |p: nnunet_image::Progress<'_>| seen.lock().unwrap().push((p.done, p.total, p.item.to_owned()));
-    for (_, result) in predictor.predict_files(&cases, &out, true, false, &progress) {
+    for (_, result) in predictor.predict_files(&cases, &out, &probabilities(), &progress) {
         result.unwrap();
     }
     let expected = [(0, 2, "a".to_owned()), (1, 2, "a".to_owned()), (2, 2, "b".to_owned())];
@@ -113,16 +117,18 @@ fn existing_files_are_kept_on_request() {
     let out = place.path("out");
     std::fs::create_dir(&out).unwrap();
     std::fs::write(out.join("a.nii.gz"), "mine").unwrap();
-    assert!(predictor.predict_files(&cases, &out, false, true, &|_| {}).iter().all(|(_, r)| r.is_ok()));
+    let keep = BatchOptions { keep_existing: true, ..BatchOptions::default() };
+    let both = BatchOptions { keep_existing: true, ..probabilities() };
+    assert!(predictor.predict_files(&cases, &out, &keep, &|_| {}).iter().all(|(_, r)| r.is_ok()));
     assert_eq!(std::fs::read(out.join("a.nii.gz")).unwrap(), b"mine");
     assert!(out.join("b.nii.gz").is_file());
     // With probabilities asked for, a segmentation alone is not enough.
-    assert!(predictor.predict_files(&cases[..1], &out, true, true, &|_| {})[0].1.is_ok());
+    assert!(predictor.predict_files(&cases[..1], &out, &both, &|_| {})[0].1.is_ok());
     assert_ne!(std::fs::read(out.join("a.nii.gz")).unwrap(), b"mine");
     let mut names: Vec<_> =
         std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
-    assert_eq!(names, ["a.json", "a.nii.gz", "a.npz", "b.nii.gz"]);
+    assert_eq!(names, ["a.json", "a.nii.gz", "a.npz", "a.pkl", "b.nii.gz"]);
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn a_case_that_fails_does_not_stop_the_others() {
         good,
     ];
     let out = place.path("out");
-    let results = predictor.predict_files(&cases, &out, false, false, &|_| {});
+    let results = predictor.predict_files(&cases, &out, &BatchOptions::default(), &|_| {});
     assert!(results.iter().map(|(id, _)| id).eq(cases.iter().map(|(id, _)| id)));
     expect_error(&results[0].1, &["broken_0000.nii.gz"]);
     expect_error(&results[1].1, &["2 channels", "trained with 1", "MRI"]);
@@ -159,7 +165,7 @@ fn an_output_folder_that_cannot_be_written_fails_every_case_at_once() {
     let predictor = place.open(None, quiet());
     let cases = [place.case("a", [8, 9, 9]), place.case("b", [8, 9, 9])];
     std::fs::write(place.path("file"), "").unwrap();
-    let results = predictor.predict_files(&cases, &place.path("file/out"), false, false, &|_| {});
+    let results = predictor.predict_files(&cases, &place.path("file/out"), &BatchOptions::default(), &|_| {});
     assert_eq!(results.len(), 2);
     results.iter().for_each(|(_, result)| expect_error(result, &["output folder", "file/out"]));
 }

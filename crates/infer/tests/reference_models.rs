@@ -8,7 +8,7 @@ use candle_core::Device;
 use nnunet_fingerprint::list_cases;
 use nnunet_image::npz::read_npz_f32;
 use nnunet_image::reader_by_name;
-use nnunet_infer::{Accumulator, Predictor, PredictorOptions};
+use nnunet_infer::{Accumulator, BatchOptions, Predictor, PredictorOptions};
 
 /// Difference of probabilities that is accepted. The reference's logits have half precision: from 8 on, two
 /// neighbouring ones are up to 2e-3 apart in probability, and the order of additions within the network
@@ -21,6 +21,10 @@ const EQUAL_LABELS: f64 = 0.9995;
 
 fn half_sums() -> PredictorOptions {
     PredictorOptions { accumulator: Accumulator::F16, ..PredictorOptions::default() }
+}
+
+fn probabilities() -> BatchOptions {
+    BatchOptions { save_probabilities: true, ..BatchOptions::default() }
 }
 
 /// Compares labels, geometry and probabilities of a case with the reference's.
@@ -56,7 +60,7 @@ fn assert_kind(kind: &str) {
     let cases = list_cases(&folder.join("imagesTs"), ".nii.gz").unwrap();
     assert_eq!(cases.len(), 2);
     let out = tempfile::tempdir().unwrap();
-    for (case, result) in predictor.predict_files(&cases, out.path(), true, false, &|_| {}) {
+    for (case, result) in predictor.predict_files(&cases, out.path(), &probabilities(), &|_| {}) {
         result.unwrap();
         println!("{kind}");
         compare(out.path(), &folder.join("predicted"), &case);
@@ -114,7 +118,7 @@ fn the_trained_model_segments_its_validation_cases_as_the_reference_did() {
     assert_eq!(cases.len(), 4);
     let out = tempfile::tempdir().unwrap();
     let begun = std::time::Instant::now();
-    let results = predictor.predict_files(&cases, out.path(), true, false, &|_| {});
+    let results = predictor.predict_files(&cases, out.path(), &probabilities(), &|_| {});
     println!("{:.2} s per case", begun.elapsed().as_secs_f64() / cases.len() as f64);
     for (case, result) in results {
         result.unwrap();

@@ -51,6 +51,22 @@ pub enum Error {
         /// What was found and what was expected.
         reason: String,
     },
+    /// Files of a folder failed; the others were done.
+    #[error("{} of {total} failed; the first: {}: {}", failed.len(), failed[0].0, failed[0].1)]
+    Cases {
+        /// What failed, with the errors.
+        failed: Vec<(String, String)>,
+        /// How many there were.
+        total: usize,
+    },
+    /// An archive of models cannot be written or is not to be trusted.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Cases of a final validation failed.
     #[error("{} of {total} validation cases failed; the first: case {}: {}", failed.len(), failed[0].0, failed[0].1)]
     Validation {

@@ -39,24 +39,36 @@
 //! | `plot` | yes | training curves and overlays as PNG (`plot`) |
 //! | `cuda` | no | candle with CUDA; see `nnunet-nn` for what runs on the device |
 
+mod checkpoints;
 mod convert;
+mod ensembling;
 mod error;
 mod folders;
 #[cfg(feature = "plot")]
 pub mod plot;
 mod predicting;
+#[cfg(feature = "plot")]
+mod progress_picture;
 mod project;
 mod ranking;
+mod selection;
+mod sharing;
+mod stages;
 mod training;
 
+pub use checkpoints::convert_checkpoint;
 pub use convert::convert_msd;
+pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use error::Error;
 pub use folders::Folders;
 pub use predicting::{
-    PredictReport, PredictRequest, evaluate, plan_from_files, predict, preprocess_case_to_npz,
+    PredictReport, PredictRequest, evaluate, evaluate_extended, plan_from_files, predict,
+    preprocess_case_to_npz,
 };
 pub use project::{Project, TRAINER};
 pub use ranking::{RankRequest, rank};
+pub use selection::{Selection, SelectionRequest};
+pub use sharing::{ExportRequest, export_model, import_model};
 pub use training::{TrainReport, TrainRequest};
 
 pub use nnunet_augment as augment;

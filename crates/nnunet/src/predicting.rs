@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use nnunet_fingerprint::{DatasetJson, Fingerprint, Fold, json, list_cases};
 use nnunet_image::npz::{NpzArray, write_npz};
 use nnunet_image::{Progress, reader_by_name, reader_for};
-use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
+use nnunet_infer::{
+    BatchOptions, CancelToken, ExtendedOptions, ExtendedSummary, InferError, Predictor, PredictorOptions,
+    Summary, evaluate_folder, evaluate_folder_extended,
+};
 use nnunet_nn::{DeviceSpec, device};
 use nnunet_plan::{PlannerOptions, Plans, plan_experiment};
 
@@ -31,8 +34,14 @@ pub struct PredictRequest {
     pub device: DeviceSpec,
     /// Write the probabilities, too.
     pub save_probabilities: bool,
+    /// Write the probabilities as one NIfTI image per channel.
+    pub probabilities_as_nifti: bool,
     /// Leave cases alone whose segmentation exists.
     pub keep_existing: bool,
+    /// Folder with the segmentations of the previous stage, for the second stage of a cascade.
+    pub previous_stage: Option<PathBuf>,
+    /// Ends the predictions early.
+    pub cancel: CancelToken,
     /// Among how many runs the cases are shared.
     pub num_parts: usize,
     /// Which share this run takes, from 0.
@@ -51,7 +60,10 @@ impl PredictRequest {
             options: PredictorOptions::default(),
             device: DeviceSpec::Auto,
             save_probabilities: false,
+            probabilities_as_nifti: false,
             keep_existing: false,
+            previous_stage: None,
+            cancel: CancelToken::new(),
             num_parts: 1,
             part_id: 0,
         }
@@ -87,22 +99,32 @@ pub fn predict(
     let cases = cases(&request.inputs, &dataset.file_ending)?;
     let (device, message) = device(&request.device)?;
     log(&message);
+    if let Some(notice) = request.options.precision.notice() {
+        log(notice);
+    }
     let folds = (!request.folds.is_empty()).then_some(request.folds.as_slice());
     let checkpoint = request.checkpoint.as_deref();
     let predictor = Predictor::open(&request.model, folds, checkpoint, request.options.clone(), device)?;
+    if let (Some(previous), None) = (predictor.previous_stage(), &request.previous_stage) {
+        let previous = previous.to_owned();
+        let configuration = predictor.configuration_name().to_owned();
+        return Err(InferError::PreviousStage { configuration, previous }.into());
+    }
     create_folder(&request.output)?;
     let cases: Vec<_> = cases.into_iter().skip(request.part_id).step_by(request.num_parts).collect();
-    let results = predictor.predict_files(
-        &cases,
-        &request.output,
-        request.save_probabilities,
-        request.keep_existing,
-        progress,
-    );
+    let options = BatchOptions {
+        save_probabilities: request.save_probabilities,
+        probabilities_as_nifti: request.probabilities_as_nifti,
+        keep_existing: request.keep_existing,
+        previous_stage: request.previous_stage.clone(),
+        cancel: request.cancel.clone(),
+    };
     for name in ["dataset.json", "plans.json"] {
         let value: serde_json::Value = json::read(&request.model.join(name))?;
         json::write(&request.output.join(name), &value)?;
     }
+    json::write(&request.output.join("predict_from_raw_data_args.json"), &arguments(request))?;
+    let results = predictor.predict_files(&cases, &request.output, &options, progress);
     let mut report = PredictReport { predicted: 0, failed: Vec::new() };
     for (case, result) in results {
         match result {
@@ -111,6 +133,28 @@ pub fn predict(
         }
     }
     Ok(report)
+}
+
+/// What was asked for, as it is noted beside the predictions.
+fn arguments(request: &PredictRequest) -> serde_json::Value {
+    let folds: Vec<String> = request.folds.iter().map(|fold| fold.folder_name()).collect();
+    serde_json::json!({
+        "accumulator": format!("{:?}", request.options.accumulator).to_lowercase(),
+        "checkpoint_name": request.checkpoint.as_deref().unwrap_or("checkpoint_final"),
+        "device": request.device.to_string(),
+        "folder_with_segs_from_prev_stage": request.previous_stage,
+        "input": request.inputs,
+        "model_folder": request.model,
+        "num_parts": request.num_parts,
+        "output_folder": request.output,
+        "overwrite": !request.keep_existing,
+        "part_id": request.part_id,
+        "precision": request.options.precision.to_string(),
+        "save_probabilities": request.save_probabilities,
+        "tile_step_size": request.options.tile_step_size,
+        "use_folds": folds,
+        "use_mirroring": request.options.use_mirroring,
+    })
 }
 
 /// Cases of one folder, or of files grouped by their names.
@@ -165,6 +209,26 @@ pub fn evaluate(
     let rules = dataset.label_rules()?;
     let summary =
         evaluate_folder(reference, prediction, &rules, reader.as_ref(), &dataset.file_ending, strict)?;
+    json::write(output, &summary)?;
+    Ok(summary)
+}
+
+/// Surface distances and lesion counts of a folder of predictions, written to `output`.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn evaluate_extended(
+    reference: &Path,
+    prediction: &Path,
+    dataset_json: &Path,
+    options: &ExtendedOptions,
+    output: &Path,
+) -> Result<ExtendedSummary, Error> {
+    let dataset = DatasetJson::read(dataset_json)?;
+    let reader = reader_for(&dataset.file_ending, None)?;
+    let rules = dataset.label_rules()?;
+    let ending = &dataset.file_ending;
+    let summary = evaluate_folder_extended(reference, prediction, &rules, reader.as_ref(), ending, options)?;
     json::write(output, &summary)?;
     Ok(summary)
 }

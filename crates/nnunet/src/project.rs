@@ -67,12 +67,33 @@ impl Project {
         Ok(self.folders.need_preprocessed()?.join(&self.name))
     }
 
+    /// Folder of the data set's trained models.
+    ///
+    /// # Errors
+    /// The results folder is not set.
+    pub fn results_folder(&self) -> Result<PathBuf, Error> {
+        Ok(self.folders.need_results()?.join(&self.name))
+    }
+
     /// Folder of a trained model, in nnU-Net's layout.
     ///
     /// # Errors
     /// The results folder is not set.
     pub fn model_folder(&self, plans_name: &str, configuration: &str) -> Result<PathBuf, Error> {
-        let model = format!("{TRAINER}__{plans_name}__{configuration}");
+        self.model_folder_of(TRAINER, plans_name, configuration)
+    }
+
+    /// Folder of a model that another trainer than the default one trains.
+    ///
+    /// # Errors
+    /// The results folder is not set.
+    pub fn model_folder_of(
+        &self,
+        trainer: &str,
+        plans_name: &str,
+        configuration: &str,
+    ) -> Result<PathBuf, Error> {
+        let model = format!("{trainer}__{plans_name}__{configuration}");
         Ok(self.folders.need_results()?.join(&self.name).join(model))
     }
 

@@ -1,14 +1,17 @@
 //! Training a fold and validating it, the two parts of nnU-Net's `train`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use nnunet_fingerprint::{Fold, json};
+use nnunet_fingerprint::{Fold, Split, json};
 use nnunet_image::{Progress, reader_by_name};
 use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
 use nnunet_nn::{DeviceSpec, device};
+use nnunet_plan::Configuration;
 use nnunet_preprocess::Store;
-use nnunet_train::{TrainCallback, TrainOptions, TrainSummary, Trainer};
+use nnunet_train::{StoreSource, TrainCallback, TrainOptions, TrainSetup, TrainSummary, Trainer};
 
+use crate::stages::{NextStage, hand_over, load_with_previous};
 use crate::{Error, Project, project::create_folder};
 
 /// What to train, and how.
@@ -64,7 +67,8 @@ pub struct TrainReport {
 impl Project {
     /// Trains a fold, then predicts and scores its validation cases.
     ///
-    /// The model folder is in nnU-Net's layout and can be predicted with as soon as training has ended.
+    /// The model folder is in nnU-Net's layout and can be predicted with as soon as training has ended. Where another
+    /// configuration continues this one, validation also leaves what that one needs, in `predicted_next_stage/`.
     ///
     /// # Errors
     /// Missing plans or preprocessed cases, a fold folder that already holds a checkpoint (without `resume`), a loss
@@ -82,37 +86,57 @@ impl Project {
         let store = Store::open(&store_folder)?;
         store.check(&plans, &configuration)?;
         let split = self.split(&store, request.fold)?;
-        let model_folder = self.model_folder(&request.plans_name, &request.configuration)?;
+        let trainer = &request.options.trainer;
+        let model_folder = self.model_folder_of(trainer, &request.plans_name, &request.configuration)?;
         let fold_folder = model_folder.join(request.fold.folder_name());
         let (device, message) = device(&request.device)?;
         callback.log(&message);
 
         let mut report = TrainReport { model_folder, fold_folder, training: None, validation: None };
+        let previous = self.segmentations_before(request, &configuration, &split)?;
         if !request.validate_only {
             create_folder(&report.fold_folder)?;
             self.copy_fingerprint(&report.model_folder)?;
-            let make = if request.resume { Trainer::resume } else { Trainer::new };
-            let mut trainer = make(
-                plans,
-                &request.configuration,
+            let source = source(store, previous.as_deref());
+            let setup = TrainSetup {
+                plans: plans.clone(),
+                configuration: request.configuration.clone(),
                 dataset,
-                store,
-                split.clone(),
-                &report.fold_folder,
-                request.options.clone(),
+                source: Arc::new(source),
+                split: split.clone(),
+                folder: report.fold_folder.clone(),
+                options: request.options.clone(),
                 device,
-            )?;
-            let summary = trainer.run(callback)?;
+            };
+            let mut trainer = Trainer::from_setup(setup, request.resume)?;
+            let summary = run(&mut trainer, request, &report.fold_folder, callback)?;
             let stopped = !summary.finished;
             report.training = Some(summary);
             if stopped {
                 return Ok(report);
             }
         }
+        let stages =
+            self.next_stages(&plans, &configuration, &report.model_folder, &mut |line| callback.log(line))?;
         let store = Store::open(&store_folder)?;
-        let summary = self.validate(request, &report, &store, &split.val, progress)?;
+        let validation =
+            Validation { store: &store, cases: &split.val, previous: previous.as_deref(), stages };
+        let summary = self.validate(request, &report, &validation, progress)?;
         report.validation = Some(summary);
         Ok(report)
+    }
+
+    /// Folder of the previous stage's segmentations, if the configuration continues one.
+    fn segmentations_before(
+        &self,
+        request: &TrainRequest,
+        configuration: &Configuration,
+        split: &Split,
+    ) -> Result<Option<PathBuf>, Error> {
+        let Some(previous) = &configuration.previous_stage else { return Ok(None) };
+        let cases = split.train.iter().chain(&split.val);
+        let (trainer, plans) = (&request.options.trainer, &request.plans_name);
+        self.previous_stage(trainer, plans, &request.configuration, previous, cases).map(Some)
     }
 
     fn copy_fingerprint(&self, model_folder: &Path) -> Result<(), Error> {
@@ -127,20 +151,28 @@ impl Project {
         &self,
         request: &TrainRequest,
         report: &TrainReport,
-        store: &Store,
-        cases: &[String],
+        validation: &Validation<'_>,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Summary, Error> {
+        let Validation { store, cases, previous, stages } = validation;
         let (device, _) = device(&request.device)?;
         let folds = [request.fold];
         let options = PredictorOptions::default();
         let predictor = Predictor::open(&report.model_folder, Some(&folds), None, options, device)?;
         let out = report.fold_folder.join("validation");
         create_folder(&out)?;
-        let failed = predictor.predict_store(store, cases, &out, request.save_probabilities, progress);
+        let labels = predictor.label_rules().foreground_labels().to_vec();
+        let load = |case: &str| match previous {
+            None => Ok(store.load(case)?),
+            Some(folder) => Ok(load_with_previous(store, folder, &labels, case)?),
+        };
+        let failed = predictor.predict_stored(&load, cases, &out, request.save_probabilities, progress);
         if !failed.is_empty() {
             let failed = failed.into_iter().map(|(case, error)| (case, error.to_string())).collect();
             return Err(Error::Validation { failed, total: cases.len() });
+        }
+        for case in cases.iter().filter(|_| !stages.is_empty()) {
+            hand_over(stages, &predictor, &request.configuration, case, &load(case)?)?;
         }
         let dataset = self.dataset_json()?;
         let reader = reader_by_name(&self.plans(&request.plans_name)?.image_reader_writer)?;
@@ -151,4 +183,43 @@ impl Project {
         json::write(&out.join("summary.json"), &summary)?;
         Ok(summary)
     }
+}
+
+fn source(store: Store, previous: Option<&Path>) -> StoreSource {
+    let source = StoreSource::new(store);
+    match previous {
+        Some(folder) => source.with_previous(folder),
+        None => source,
+    }
+}
+
+/// What the final validation works on.
+struct Validation<'a> {
+    store: &'a Store,
+    cases: &'a [String],
+    /// Folder of the previous stage's segmentations.
+    previous: Option<&'a Path>,
+    /// Stages that continue this one.
+    stages: Vec<NextStage>,
+}
+
+/// Runs a training and, where pictures are built in, draws its progress.
+fn run(
+    trainer: &mut Trainer,
+    request: &TrainRequest,
+    folder: &Path,
+    callback: &mut dyn TrainCallback,
+) -> Result<TrainSummary, Error> {
+    #[cfg(feature = "plot")]
+    let mut picture = crate::progress_picture::ProgressPicture {
+        inner: callback,
+        points: Vec::new(),
+        title: format!("{}, {}, fold {}", request.options.trainer, request.configuration, request.fold),
+        path: folder.join("progress.png"),
+    };
+    #[cfg(feature = "plot")]
+    let callback = &mut picture;
+    #[cfg(not(feature = "plot"))]
+    let _ = (request, folder);
+    Ok(trainer.run(callback)?)
 }

@@ -16,6 +16,7 @@
 mod case;
 mod dataset;
 mod error;
+mod label_file;
 mod locations;
 mod normalize;
 mod npy;
@@ -24,6 +25,7 @@ mod store;
 pub use case::{CaseProperties, PreprocessedCase, preprocess_case, resampling};
 pub use dataset::preprocess_dataset;
 pub use error::PreprocessError;
+pub use label_file::{read_label_patch, write_labels};
 pub use locations::{ClassKey, ClassLocations, class_locations};
 pub use normalize::normalize;
 pub use store::Store;

@@ -275,7 +275,7 @@ impl Store {
 }
 
 /// The part of a box that lies inside an array.
-struct Part {
+pub(crate) struct Part {
     space: [usize; 3],
     size: [usize; 3],
     /// Per axis: first voxel in the array, first voxel in the box, number of voxels.
@@ -283,7 +283,7 @@ struct Part {
 }
 
 impl Part {
-    fn new(space: [usize; 3], lower: [i64; 3], size: [usize; 3]) -> Self {
+    pub(crate) fn new(space: [usize; 3], lower: [i64; 3], size: [usize; 3]) -> Self {
         let overlap = std::array::from_fn(|a| {
             let (from, to) = (lower[a].max(0), lower[a].saturating_add(size[a] as i64).min(space[a] as i64));
             if from >= to {
@@ -295,7 +295,12 @@ impl Part {
     }
 
     /// Fills `out` (channels, size) where it overlaps; a block of rows of one plane is read at a time.
-    fn read<T: npy::Element>(&self, npy: &Npy, channels: usize, out: &mut [T]) -> std::io::Result<()> {
+    pub(crate) fn read<T: npy::Element>(
+        &self,
+        npy: &Npy,
+        channels: usize,
+        out: &mut [T],
+    ) -> std::io::Result<()> {
         let [[z0, bz, nz], [y0, by, ny], [x0, bx, nx]] = self.overlap;
         if nz * ny * nx == 0 {
             return Ok(());

@@ -59,6 +59,8 @@ pub struct IterationInfo {
     pub iteration: usize,
     /// Iterations of the epoch in this phase.
     pub iterations: usize,
+    /// Samples of the batch.
+    pub samples: usize,
     /// Loss of the batch.
     pub loss: f64,
     /// 2-norm of the gradient before clipping; 0 in validation.
@@ -90,6 +92,9 @@ pub struct EpochRecord {
 
 /// What a training tells while it runs. `()` listens to nothing.
 pub trait TrainCallback {
+    /// Before the first iteration, with the epochs of the training that is resumed.
+    fn on_start(&mut self, _records: &[EpochRecord]) {}
+
     /// After each iteration of training and validation.
     fn on_iteration(&mut self, _info: &IterationInfo) {}
 

@@ -1,6 +1,6 @@
-//! Checkpoints as safetensors: weights, momentum, and where the training stands.
+//! Checkpoints as safetensors: weights, the optimiser's state, and where the training stands.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -8,12 +8,12 @@ use nnunet_nn::Parameters;
 use nnunet_nn::weights::{read_safetensors, write_safetensors};
 use serde::de::DeserializeOwned;
 
+use crate::TrainError;
 use crate::history::History;
-use crate::{Sgd, TrainError};
+use crate::optim::Optimiser;
 
 const FORMAT: &str = "nnunet-1";
 const WEIGHTS: &str = "network.";
-const MOMENTUM: &str = "momentum.";
 
 /// The checkpoints of a fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// What of a training is not weights or momentum.
+/// What of a training is not weights or the optimiser's state.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     /// Next epoch.
@@ -55,7 +55,7 @@ pub(crate) struct State {
 /// What a checkpoint says about the model.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
-    pub(crate) trainer: &'static str,
+    pub(crate) trainer: String,
     pub(crate) configuration: String,
     /// Spatial axes of the patch (2-D: 0 and 1) that may be mirrored at test time.
     pub(crate) mirror_axes: Option<Vec<usize>>,
@@ -73,7 +73,7 @@ pub(crate) fn any_in(folder: &Path) -> Option<PathBuf> {
 pub(crate) fn write(
     path: &Path,
     parameters: &Parameters,
-    optimiser: &Sgd,
+    optimiser: &Optimiser,
     state: &State,
     identity: &Identity,
 ) -> Result<(), TrainError> {
@@ -81,10 +81,10 @@ pub(crate) fn write(
     for (name, var) in parameters.names().iter().zip(parameters.vars()) {
         tensors.push((format!("{WEIGHTS}{name}"), var.as_detached_tensor()));
     }
-    for (name, tensor) in optimiser.momentum()? {
-        tensors.push((format!("{MOMENTUM}{name}"), tensor));
-    }
-    Ok(write_safetensors(path, &tensors, &metadata(state, identity)?)?)
+    tensors.extend(optimiser.state()?);
+    let mut metadata = metadata(state, identity)?;
+    metadata.insert("optimizer_steps".to_owned(), optimiser.steps().to_string());
+    Ok(write_safetensors(path, &tensors, &metadata)?)
 }
 
 fn metadata(state: &State, identity: &Identity) -> Result<HashMap<String, String>, TrainError> {
@@ -94,7 +94,7 @@ fn metadata(state: &State, identity: &Identity) -> Result<HashMap<String, String
     };
     let entries = [
         ("format", FORMAT.to_owned()),
-        ("trainer_name", identity.trainer.to_owned()),
+        ("trainer_name", identity.trainer.clone()),
         ("configuration", identity.configuration.clone()),
         ("inference_allowed_mirroring_axes", json(serde_json::to_string(&identity.mirror_axes))?),
         ("current_epoch", state.epoch.to_string()),
@@ -114,7 +114,7 @@ fn metadata(state: &State, identity: &Identity) -> Result<HashMap<String, String
 pub(crate) fn restore_from(
     folder: &Path,
     parameters: &Parameters,
-    optimiser: &mut Sgd,
+    optimiser: &mut Optimiser,
     identity: &Identity,
 ) -> Result<Option<(PathBuf, State)>, TrainError> {
     let mut found: Option<(PathBuf, Read)> = None;
@@ -132,16 +132,24 @@ pub(crate) fn restore_from(
         }
     }
     let Some((path, read)) = found else { return Ok(None) };
-    parameters.load(&read.weights)?;
-    for (name, tensor) in &read.momentum {
-        optimiser.set_momentum(name, tensor)?;
+    let wrong = |message: String| TrainError::Checkpoint { path: path.clone(), message };
+    parameters.load(&read.weights).map_err(|e| wrong(format!("it is of another network: {e}")))?;
+    // In order, so that the same error is found each time.
+    let ordered: BTreeMap<_, _> = read.optimiser.iter().collect();
+    for (name, tensor) in ordered {
+        if !optimiser.set_state(name, tensor).map_err(|e| wrong(e.to_string()))? {
+            return Err(wrong(format!("the tensor {name} belongs to another optimiser")));
+        }
     }
+    optimiser.set_steps(read.steps);
     Ok(Some((path, read.state)))
 }
 
 struct Read {
     weights: HashMap<String, Tensor>,
-    momentum: HashMap<String, Tensor>,
+    /// Everything that is not weights.
+    optimiser: HashMap<String, Tensor>,
+    steps: u64,
     state: State,
 }
 
@@ -152,7 +160,7 @@ fn read(path: &Path, identity: &Identity) -> Result<Read, TrainError> {
         metadata.get(key).map(String::as_str).ok_or_else(|| wrong(format!("the entry {key} is missing")))
     };
     for (key, expected) in
-        [("format", FORMAT), ("trainer_name", identity.trainer), ("configuration", &identity.configuration)]
+        [("format", FORMAT), ("trainer_name", &identity.trainer), ("configuration", &identity.configuration)]
     {
         let found = text(key)?;
         if found != expected {
@@ -167,15 +175,14 @@ fn read(path: &Path, identity: &Identity) -> Result<Read, TrainError> {
         best_ema: best.map(|[best]| best.unwrap_or(f32::NAN)),
         history: parse("logging", text("logging")?).map_err(wrong)?,
     };
-    let mut read = Read { weights: HashMap::new(), momentum: HashMap::new(), state };
+    let steps = metadata.get("optimizer_steps").map_or(Ok(0), |text| parse("optimizer_steps", text));
+    let steps = steps.map_err(wrong)?;
+    let mut read = Read { weights: HashMap::new(), optimiser: HashMap::new(), steps, state };
     for (name, tensor) in tensors {
-        if let Some(name) = name.strip_prefix(WEIGHTS) {
-            read.weights.insert(name.to_owned(), tensor);
-        } else if let Some(name) = name.strip_prefix(MOMENTUM) {
-            read.momentum.insert(name.to_owned(), tensor);
-        } else {
-            return Err(wrong(format!("unknown tensor {name}")));
-        }
+        match name.strip_prefix(WEIGHTS) {
+            Some(weight) => read.weights.insert(weight.to_owned(), tensor),
+            None => read.optimiser.insert(name, tensor),
+        };
     }
     Ok(read)
 }

@@ -38,7 +38,10 @@ pub enum TrainError {
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The loss is NaN or infinite.
-    #[error("epoch {epoch}, iteration {iteration}: {what} is {value}; the last checkpoint was kept")]
+    #[error(
+        "epoch {epoch}, iteration {iteration}: {what} is {value} for the cases {}; the last checkpoint was kept",
+        cases.join(", ")
+    )]
     NotFinite {
         /// Counted from 0.
         epoch: usize,
@@ -48,6 +51,8 @@ pub enum TrainError {
         what: &'static str,
         /// Its value.
         value: f64,
+        /// Cases of the batch.
+        cases: Vec<String>,
     },
     /// A label that is neither a channel of the network nor the ignore label.
     #[error("label {label} is neither below the number of channels ({channels}) nor the ignore label")]
@@ -76,6 +81,14 @@ pub enum TrainError {
         found: String,
         /// The range.
         expected: &'static str,
+    },
+    /// A trainer that is not there.
+    #[error("trainer {found}: there is no such trainer; there are {known}")]
+    Trainer {
+        /// Its name.
+        found: String,
+        /// Names of those that are there.
+        known: String,
     },
     /// A tensor lies on a device where it cannot be read.
     #[error("a tensor that was copied to the host is not in host memory")]

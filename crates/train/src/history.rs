@@ -35,6 +35,22 @@ impl History {
         self.ema_fg_dice.last().copied()
     }
 
+    /// Epochs since the moving average last rose above all values before; NaN never rises.
+    pub(crate) fn epochs_since_best(&self) -> usize {
+        let mut best: Option<(usize, f32)> = None;
+        for (epoch, &ema) in self.ema_fg_dice.iter().enumerate() {
+            if best.is_none_or(|(_, highest)| ema > highest) {
+                best = Some((epoch, ema));
+            }
+        }
+        best.map_or(0, |(epoch, _)| self.ema_fg_dice.len() - 1 - epoch)
+    }
+
+    /// The epochs as records, each with the time it ended.
+    pub(crate) fn with_ends(&self) -> Vec<(EpochRecord, f64)> {
+        self.records().into_iter().zip(self.epoch_end_timestamps.iter().copied()).collect()
+    }
+
     /// The epochs again as records; curves of unequal length end at the shortest.
     pub(crate) fn records(&self) -> Vec<EpochRecord> {
         let lengths = [

@@ -7,8 +7,10 @@
 //! nnU-Net v2.8.1 carries them out.
 //!
 //! - [`Trainer`] runs the whole; [`TrainOptions`] holds the numbers, [`TrainCallback`] listens.
-//! - [`dice_ce`] is the loss of one output, value and gradient in one operation; [`DeepLoss`] weighs the outputs.
-//! - [`Sgd`] is the optimiser, [`poly_lr`] the learning rate.
+//!   [`TrainOptions::named`] gives those of nnU-Net's trainer variants.
+//! - [`segmentation_loss`] is the loss of one output, value and gradient in one operation, with the terms of
+//!   [`LossTerms`]; [`DeepLoss`] weighs the outputs.
+//! - [`Sgd`] and [`Adam`] are the optimisers, [`LrSchedule`] the learning rate.
 //! - [`CropRange`], [`is_foreground_forced`] and [`Sampler`] decide what is in a patch; [`Loader`] makes batches ahead.
 //!
 //! Every random number has the key (seed, epoch, sample), so batches depend neither on the number of threads nor on
@@ -16,23 +18,25 @@
 //!
 //! ```
 //! use candle_core::{Device, Tensor, Var};
-//! use nnunet_train::{LossRules, Targets, dice_ce};
+//! use nnunet_train::{LossRules, Targets, segmentation_loss};
 //!
 //! # fn main() -> Result<(), nnunet_train::TrainError> {
 //! // Two voxels in a row, two channels: the first voxel is background, the second is label 1.
 //! let logits = Var::new(&[[2.0_f32, -2.0], [-2.0, 2.0]], &Device::Cpu)?;
 //! let targets = Targets::new([1, 1, 1, 2], vec![0, 1])?;
 //! let rules = LossRules::labels(2, None, false);
-//! let (loss, value) = dice_ce(&logits.reshape((1, 1, 1, 2, 2))?, &targets, &rules, 1.0)?;
+//! let (loss, value) = segmentation_loss(&logits.reshape((1, 1, 1, 2, 2))?, &targets, &rules, 1.0)?;
 //! assert!(value < -0.9);
 //! assert_eq!(loss.backward()?.get(&logits).unwrap().dims(), [2, 2]);
 //! # Ok(())
 //! # }
 //! ```
 
+mod augmentation;
 mod callback;
 mod checkpoint;
 mod error;
+mod events;
 mod history;
 mod host;
 mod loader;
@@ -40,19 +44,26 @@ mod loss;
 mod metrics;
 mod optim;
 mod options;
+mod preset;
 mod record_files;
 mod sampling;
 mod schedule;
 mod time;
 mod trainer;
 
+pub use augmentation::{AugmentOptions, AugmentSet, Mirroring};
 pub use callback::{Control, EpochRecord, IterationInfo, StopToken, Timing, TrainCallback};
 pub use error::TrainError;
 pub use loader::{Batch, BatchMaker, BatchPlan, Job, Loader, Phase, Schedule};
-pub use loss::{DeepLoss, LossRules, Targets, deep_supervision_weights, dice_ce, dice_ce_value};
+pub use loss::{
+    DeepLoss, EntropyTerm, LossRules, LossTerms, Targets, deep_supervision_weights, segmentation_loss,
+    segmentation_loss_value,
+};
 pub use metrics::{Confusion, ema, nan_mean};
-pub use optim::{Sgd, SgdConfig};
-pub use options::TrainOptions;
-pub use sampling::{CaseSource, CropRange, Drawn, Locations, Sampler, StoreSource, is_foreground_forced};
-pub use schedule::poly_lr;
+pub use optim::{Adam, AdamConfig, OptimiserKind, Sgd, SgdConfig};
+pub use options::{DEFAULT_TRAINER, TrainOptions};
+pub use sampling::{
+    CaseSource, CropRange, Drawn, Locations, Oversampling, Sampler, StoreSource, is_foreground_forced,
+};
+pub use schedule::{LrSchedule, poly_lr};
 pub use trainer::{TrainSetup, TrainSummary, Trainer};

@@ -52,3 +52,14 @@ pub(crate) fn write_progress(path: &Path, records: &[EpochRecord]) -> Result<(),
     write_atomic(path, |out| out.write_all(text.as_bytes()))
         .map_err(|source| TrainError::Io { path: path.to_owned(), source })
 }
+
+/// Writes all epochs to `progress.jsonl`, one JSON object a line; NaN becomes null.
+pub(crate) fn write_progress_lines(path: &Path, records: &[EpochRecord]) -> Result<(), TrainError> {
+    let written = write_atomic(path, |out| {
+        records.iter().try_for_each(|record| {
+            serde_json::to_writer(&mut *out, record)?;
+            out.write_all(b"\n")
+        })
+    });
+    written.map_err(|source| TrainError::Io { path: path.to_owned(), source })
+}

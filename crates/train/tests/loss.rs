@@ -2,7 +2,8 @@
 
 use candle_core::{Device, Tensor, Var};
 use nnunet_train::{
-    DeepLoss, LossRules, Targets, TrainError, deep_supervision_weights, dice_ce, dice_ce_value,
+    DeepLoss, LossRules, Targets, TrainError, deep_supervision_weights, segmentation_loss,
+    segmentation_loss_value,
 };
 use serde::Deserialize;
 
@@ -67,8 +68,8 @@ fn labels_agree_with_the_worked_numbers() {
     let logits = logits(&[&FIRST, &SECOND]);
     for (batch_dice, expected) in [(false, -0.125_739_7), (true, -0.118_537_2)] {
         let rules = LossRules::labels(3, None, batch_dice);
-        assert_close(dice_ce(&logits, &two_samples(), &rules, 1.0).unwrap().1, expected);
-        assert_close(dice_ce_value(&logits, &two_samples(), &rules).unwrap(), expected);
+        assert_close(segmentation_loss(&logits, &two_samples(), &rules, 1.0).unwrap().1, expected);
+        assert_close(segmentation_loss_value(&logits, &two_samples(), &rules).unwrap(), expected);
     }
 }
 
@@ -77,7 +78,7 @@ fn ignored_voxels_count_in_neither_term() {
     let logits = logits(&[&FIRST[..2], &SECOND[..2]]);
     for (batch_dice, expected) in [(false, -0.231_756_5), (true, -0.221_564_6)] {
         let rules = LossRules::labels(2, Some(2), batch_dice);
-        assert_close(dice_ce_value(&logits, &two_samples(), &rules).unwrap(), expected);
+        assert_close(segmentation_loss_value(&logits, &two_samples(), &rules).unwrap(), expected);
     }
 }
 
@@ -88,7 +89,8 @@ fn regions_agree_with_the_worked_numbers() {
     let regions = [vec![1, 2], vec![2]];
     let targets = |labels: [i16; 4]| Targets::new([1, 1, 2, 2], labels.to_vec()).unwrap();
     let value = |ignore, labels| {
-        dice_ce_value(&logits, &targets(labels), &LossRules::regions(&regions, ignore, false)).unwrap()
+        segmentation_loss_value(&logits, &targets(labels), &LossRules::regions(&regions, ignore, false))
+            .unwrap()
     };
     assert_close(value(None, [1, 0, 2, 1]), 0.429_615_7);
     assert_close(value(Some(3), [1, 0, 2, 3]), 1.049_822_1);
@@ -99,7 +101,8 @@ fn regions_agree_with_the_worked_numbers() {
 fn a_batch_without_a_valid_voxel_has_no_entropy_and_no_gradient() {
     let logits = logits(&[&FIRST[..2]]);
     let targets = Targets::new([1, 1, 2, 2], vec![2; 4]).unwrap();
-    let (loss, value) = dice_ce(&logits, &targets, &LossRules::labels(2, Some(2), false), 1.0).unwrap();
+    let (loss, value) =
+        segmentation_loss(&logits, &targets, &LossRules::labels(2, Some(2), false), 1.0).unwrap();
     assert_close(value, -1.0);
     let gradients = loss.backward().unwrap();
     let gradient = gradients.get(&logits).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -116,7 +119,7 @@ fn values_and_gradients_agree_with_the_reference() {
         let logits = Tensor::from_slice(&case.logits, (b, z, y, x, case.channels), &Device::Cpu).unwrap();
         let logits = Var::from_tensor(&logits).unwrap();
         let targets = Targets::new(golden.shape, case.labels.clone()).unwrap();
-        let (loss, value) = dice_ce(&logits, &targets, &rules(&golden, case), 1.0).unwrap();
+        let (loss, value) = segmentation_loss(&logits, &targets, &rules(&golden, case), 1.0).unwrap();
         assert!((value - case.value).abs() < 2e-6, "{}: {value} instead of {}", case.name, case.value);
         assert!((f64::from(loss.to_scalar::<f32>().unwrap()) - value).abs() < 1e-6);
         let gradients = loss.backward().unwrap();
@@ -137,12 +140,12 @@ fn gradients_agree_with_differences() {
         let rules = rules(&golden, case);
         let value = |logits: &[f32]| {
             let logits = Tensor::from_slice(logits, shape, &Device::Cpu).unwrap();
-            dice_ce_value(&logits, &targets, &rules).unwrap()
+            segmentation_loss_value(&logits, &targets, &rules).unwrap()
         };
         let logits =
             Var::from_tensor(&Tensor::from_slice(&case.logits, shape, &Device::Cpu).unwrap()).unwrap();
         let weight = 0.25;
-        let (loss, _) = dice_ce(&logits, &targets, &rules, weight).unwrap();
+        let (loss, _) = segmentation_loss(&logits, &targets, &rules, weight).unwrap();
         let gradients = (loss * 2.0).unwrap().backward().unwrap();
         let gradient = gradients.get(&logits).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for i in (0..case.logits.len()).step_by(5) {
@@ -172,9 +175,9 @@ fn many_voxels_are_summed_as_few_are() {
         let targets = Targets::new(shape, labels).unwrap();
         let logits = Tensor::from_vec(logits, (2, copies, 1, voxels, case.channels), &Device::Cpu).unwrap();
         let rules = rules(&golden, case);
-        let value = dice_ce_value(&logits, &targets, &rules).unwrap();
+        let value = segmentation_loss_value(&logits, &targets, &rules).unwrap();
         assert!((value - case.value).abs() < 1e-5, "{}: {value} instead of {}", case.name, case.value);
-        assert_close(dice_ce(&logits, &targets, &rules, 1.0).unwrap().1, value);
+        assert_close(segmentation_loss(&logits, &targets, &rules, 1.0).unwrap().1, value);
     }
 }
 
@@ -215,10 +218,10 @@ fn wrong_shapes_and_labels_are_errors() {
     let logits = logits(&[&FIRST, &SECOND]);
     let rules = LossRules::labels(3, None, false);
     let few = Targets::new([1, 1, 2, 2], vec![0; 4]).unwrap();
-    assert!(matches!(dice_ce(&logits, &few, &rules, 1.0), Err(TrainError::Shape { .. })));
+    assert!(matches!(segmentation_loss(&logits, &few, &rules, 1.0), Err(TrainError::Shape { .. })));
     for label in [-1, 3] {
         let odd = Targets::new([2, 1, 2, 2], vec![0, 0, 0, 0, 0, 0, 0, label]).unwrap();
-        let error = dice_ce(&logits, &odd, &rules, 1.0).unwrap_err().to_string();
+        let error = segmentation_loss(&logits, &odd, &rules, 1.0).unwrap_err().to_string();
         assert!(error.contains(&format!("label {label}")), "{error}");
     }
     assert!(Targets::new([1, 1, 2, 2], vec![0; 3]).is_err());

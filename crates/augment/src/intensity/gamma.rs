@@ -1,5 +1,6 @@
 use super::power::power;
-use super::statistics::Statistics;
+use super::statistics::{LANES, Lanes, Statistics};
+use crate::simd::{Kernel, widest};
 
 /// Smallest divisor of ranges and standard deviations.
 const EPSILON: f64 = 1e-7;
@@ -14,14 +15,67 @@ pub(crate) fn gamma(channel: &mut [f32], exponent: f64, inverted: bool) {
     let range = before.max - before.min;
     let divisor = range.max(EPSILON as f32);
     let exponent = exponent as f32;
-    for v in channel.iter_mut() {
-        *v = power((sign * *v - low) / divisor, exponent) * range + low;
-    }
-    let after = Statistics::of(channel);
+    let after = widest(Raise { channel: &mut *channel, sign, low, range, divisor, exponent });
     let scale = (before.std / after.std.max(EPSILON)) as f32;
     let (mean, centre) = (sign * before.mean as f32, after.mean as f32);
-    for v in channel {
-        *v = sign * ((*v - centre) * scale + mean);
+    widest(Restore { channel, sign, scale, mean, centre });
+}
+
+/// The power, and the statistics of what comes out, in one pass.
+struct Raise<'a> {
+    channel: &'a mut [f32],
+    sign: f32,
+    low: f32,
+    range: f32,
+    divisor: f32,
+    exponent: f32,
+}
+
+impl Kernel for Raise<'_> {
+    type Output = Statistics;
+
+    #[inline(always)]
+    fn run(self) -> Statistics {
+        let Self { channel, sign, low, range, divisor, exponent } = self;
+        let count = channel.len();
+        let raised = |v: f32| power((sign * v - low) / divisor, exponent) * range + low;
+        let first = channel.first().map_or(0.0, |&v| raised(v));
+        let mut lanes = Lanes::new(first);
+        let (chunks, rest) = channel.as_chunks_mut::<LANES>();
+        for chunk in chunks {
+            for v in chunk.iter_mut() {
+                *v = raised(*v);
+            }
+            lanes.add(chunk);
+        }
+        let mut tail = [first; LANES];
+        for (v, t) in rest.iter_mut().zip(&mut tail) {
+            *v = raised(*v);
+            *t = *v;
+        }
+        lanes.add(&tail);
+        lanes.finish(count)
+    }
+}
+
+/// Brings mean and standard deviation back.
+struct Restore<'a> {
+    channel: &'a mut [f32],
+    sign: f32,
+    scale: f32,
+    mean: f32,
+    centre: f32,
+}
+
+impl Kernel for Restore<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { channel, sign, scale, mean, centre } = self;
+        for v in channel {
+            *v = sign * ((*v - centre) * scale + mean);
+        }
     }
 }
 

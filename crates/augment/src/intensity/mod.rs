@@ -13,3 +13,4 @@ pub(crate) use brightness::{brighten, contrast};
 pub(crate) use gamma::gamma;
 pub(crate) use low_resolution::{LowResolutionBuffers, low_resolution};
 pub(crate) use noise::add_noise;
+pub(crate) use power::power;

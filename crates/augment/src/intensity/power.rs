@@ -3,15 +3,15 @@ use std::f32::consts::{FRAC_1_SQRT_2, LN_2};
 /// `x^exponent` for `x` in `[0, 1]` and a positive exponent, to within 5e-7.
 ///
 /// Plain arithmetic without branches or calls, so that a loop over it is vectorised.
-#[inline]
-pub(super) fn power(x: f32, exponent: f32) -> f32 {
+#[inline(always)]
+pub(crate) fn power(x: f32, exponent: f32) -> f32 {
     let y = exp2(exponent * log2(x));
     if x < f32::MIN_POSITIVE { 0.0 } else { y }
 }
 
 /// Base-2 logarithm of a positive normal number: its exponent and the artanh series of a mantissa around 1.
-#[inline]
-fn log2(x: f32) -> f32 {
+#[inline(always)]
+pub(super) fn log2(x: f32) -> f32 {
     let bits = x.to_bits() as i32;
     let exponent = bits.wrapping_sub(FRAC_1_SQRT_2.to_bits() as i32) >> 23;
     let mantissa = f32::from_bits(bits.wrapping_sub(exponent << 23) as u32);
@@ -22,7 +22,7 @@ fn log2(x: f32) -> f32 {
 }
 
 /// 2^y for `y <= 0`; below 2⁻¹²⁶ the smallest normal number.
-#[inline]
+#[inline(always)]
 fn exp2(y: f32) -> f32 {
     /// Adding it rounds to an integer that then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;

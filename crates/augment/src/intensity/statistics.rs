@@ -1,4 +1,7 @@
-const LANES: usize = 8;
+use crate::simd::{Kernel, widest};
+
+/// Values that are summed side by side.
+pub(super) const LANES: usize = 8;
 
 /// Statistics of one channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,6 +16,19 @@ pub(super) struct Statistics {
 impl Statistics {
     /// Statistics of at least one value, summed in f64.
     pub(super) fn of(values: &[f32]) -> Self {
+        widest(Measure(values))
+    }
+}
+
+/// The loop of [`Statistics::of`].
+struct Measure<'a>(&'a [f32]);
+
+impl Kernel for Measure<'_> {
+    type Output = Statistics;
+
+    #[inline(always)]
+    fn run(self) -> Statistics {
+        let values = self.0;
         let first = values.first().copied().unwrap_or_default();
         let mut lanes = Lanes::new(first);
         let (chunks, rest) = values.as_chunks::<LANES>();
@@ -25,7 +41,7 @@ impl Statistics {
 }
 
 /// Running sums of values minus the first one, so that a large mean costs no precision.
-struct Lanes {
+pub(super) struct Lanes {
     shift: f32,
     sum: [f64; LANES],
     square: [f64; LANES],
@@ -34,12 +50,13 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn new(shift: f32) -> Self {
+    #[inline(always)]
+    pub(super) fn new(shift: f32) -> Self {
         Self { shift, sum: [0.0; LANES], square: [0.0; LANES], min: [shift; LANES], max: [shift; LANES] }
     }
 
-    #[inline]
-    fn add(&mut self, values: &[f32; LANES]) {
+    #[inline(always)]
+    pub(super) fn add(&mut self, values: &[f32; LANES]) {
         for (lane, &v) in values.iter().enumerate() {
             let d = f64::from(v) - f64::from(self.shift);
             self.sum[lane] += d;
@@ -49,7 +66,7 @@ impl Lanes {
         }
     }
 
-    fn finish(self, count: usize) -> Statistics {
+    pub(super) fn finish(self, count: usize) -> Statistics {
         let (n, sum, square) = (count as f64, self.sum.iter().sum::<f64>(), self.square.iter().sum::<f64>());
         let variance = (square - sum * sum / n) / (n - 1.0).max(1.0);
         Statistics {

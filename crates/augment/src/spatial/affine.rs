@@ -15,6 +15,7 @@ pub(crate) struct Affine {
     matrix: [[f64; 3]; 3],
     patch: [usize; 3],
     loaded: [usize; 3],
+    deforms: bool,
 }
 
 /// Coordinates along one row of the patch, one entry per axis z, y, x: voxel `j` is at `start + j·step`.
@@ -32,14 +33,19 @@ impl Affine {
         patch: [usize; 3],
         loaded: [usize; 3],
     ) -> Result<Option<Self>, AugmentError> {
-        if parameters.rotation.is_none() && parameters.scaling.is_none() {
+        if parameters.rotation.is_none() && parameters.scaling.is_none() && parameters.elastic.is_none() {
             return Ok(None);
         }
         check(parameters, loaded)?;
         let angles = parameters.rotation.unwrap_or_default();
-        let scale = parameters.scaling.unwrap_or(1.0);
+        let scale = parameters.scaling.unwrap_or([1.0; 3]);
         let matrix = if in_plane { planar(angles[0], scale) } else { spatial(angles, scale) };
-        Ok(Some(Self { matrix, patch, loaded }))
+        Ok(Some(Self { matrix, patch, loaded, deforms: parameters.elastic.is_some() }))
+    }
+
+    /// Whether an elastic deformation goes with the map.
+    pub(crate) fn deforms(&self) -> bool {
+        self.deforms
     }
 
     /// Coordinates of the row of the patch that starts at voxel `(z, y, 0)`.
@@ -64,6 +70,22 @@ impl Affine {
         let high = (centre + reach + 1e-3).floor().max(0.0) as usize + 2;
         let end = high.min(self.loaded[axis]);
         (low.min(end - 1), end)
+    }
+
+    /// Coordinates of patch position `voxel + moved`, and `shift` added.
+    pub(crate) fn at(&self, voxel: [usize; 3], moved: [f64; 3], shift: [f64; 3]) -> [i64; 3] {
+        let offset = self.offset(voxel);
+        let from = [0, 1, 2].map(|k| offset[k] + moved[k]);
+        [0, 1, 2].map(|axis| {
+            let m = &self.matrix[axis];
+            let centre = (self.loaded[axis] as f64 - 1.0) / 2.0;
+            fixed(m[0] * from[0] + m[1] * from[1] + m[2] * from[2] + centre + shift[axis])
+        })
+    }
+
+    /// The map's matrix times a vector.
+    pub(crate) fn turn(&self, v: [f64; 3]) -> [f64; 3] {
+        self.matrix.map(|m| m[0] * v[0] + m[1] * v[1] + m[2] * v[2])
     }
 
     fn offset(&self, voxel: [usize; 3]) -> [f64; 3] {
@@ -120,9 +142,15 @@ fn check(parameters: &Parameters, loaded: [usize; 3]) -> Result<(), AugmentError
         return fail("rotation", format!("{angles:?}"), "finite angles".into());
     }
     if let Some(scale) = parameters.scaling
-        && !(scale > 0.0 && scale <= LARGEST_SCALE)
+        && !scale.iter().all(|&factor| factor > 0.0 && factor <= LARGEST_SCALE)
     {
-        return fail("scaling", scale.to_string(), format!("above 0, at most {LARGEST_SCALE}"));
+        return fail("scaling", format!("{scale:?}"), format!("above 0, at most {LARGEST_SCALE}"));
+    }
+    if let Some(elastic) = &parameters.elastic
+        && !elastic.is_usable()
+    {
+        let expected = format!("smoothings of at least 0 and displacements up to {LONGEST_AXIS} voxels");
+        return fail("elastic", format!("{elastic:?}"), expected);
     }
     match loaded.iter().position(|&length| length > LONGEST_AXIS) {
         Some(axis) => {
@@ -134,18 +162,19 @@ fn check(parameters: &Parameters, loaded: [usize; 3]) -> Result<(), AugmentError
 }
 
 /// Rotation and scaling in the plane of axes y and x.
-fn planar(angle: f64, scale: f64) -> [[f64; 3]; 3] {
+fn planar(angle: f64, [_, y, x]: [f64; 3]) -> [[f64; 3]; 3] {
     let (s, c) = angle.sin_cos();
-    [[1.0, 0.0, 0.0], [0.0, c * scale, -s * scale], [0.0, s * scale, c * scale]]
+    [[1.0, 0.0, 0.0], [0.0, c * y, -s * x], [0.0, s * y, c * x]]
 }
 
 /// Rotation about axis z, then y, then x, after scaling.
-fn spatial(angles: [f64; 3], scale: f64) -> [[f64; 3]; 3] {
+fn spatial(angles: [f64; 3], scale: [f64; 3]) -> [[f64; 3]; 3] {
     let [(s0, c0), (s1, c1), (s2, c2)] = angles.map(f64::sin_cos);
     let about_0 = [[1.0, 0.0, 0.0], [0.0, c0, -s0], [0.0, s0, c0]];
     let about_1 = [[c1, 0.0, s1], [0.0, 1.0, 0.0], [-s1, 0.0, c1]];
     let about_2 = [[c2, -s2, 0.0], [s2, c2, 0.0], [0.0, 0.0, 1.0]];
-    product(&product(&about_2, &about_1), &about_0).map(|row| row.map(|v| v * scale))
+    let rotation = product(&product(&about_2, &about_1), &about_0);
+    rotation.map(|row| [row[0] * scale[0], row[1] * scale[1], row[2] * scale[2]])
 }
 
 fn product(a: &[[f64; 3]; 3], b: &[[f64; 3]; 3]) -> [[f64; 3]; 3] {
@@ -164,7 +193,7 @@ mod tests {
             [0.318592, 1.052068, -0.040653],
             [-0.218536, 0.107628, 1.072687],
         ];
-        let found = spatial([0.1, 0.2, 0.3], 1.1);
+        let found = spatial([0.1, 0.2, 0.3], [1.1; 3]);
         for (a, b) in found.iter().flatten().zip(expected.iter().flatten()) {
             assert!((a - b).abs() < 1e-6, "{found:?}");
         }
@@ -177,10 +206,10 @@ mod tests {
             Affine::new(&parameters, false, [4; 3], loaded).is_err()
         };
         assert!(with(Some([f64::NAN, 0.0, 0.0]), None, [4; 3]));
-        assert!(with(None, Some(0.0), [4; 3]));
-        assert!(with(None, Some(1e9), [4; 3]));
-        assert!(with(None, Some(1.0), [4, 4, LONGEST_AXIS + 1]));
-        assert!(!with(Some([0.1; 3]), Some(1.0), [4; 3]));
+        assert!(with(None, Some([1.0, 0.0, 1.0]), [4; 3]));
+        assert!(with(None, Some([1e9; 3]), [4; 3]));
+        assert!(with(None, Some([1.0; 3]), [4, 4, LONGEST_AXIS + 1]));
+        assert!(!with(Some([0.1; 3]), Some([1.0; 3]), [4; 3]));
     }
 
     proptest! {

@@ -6,6 +6,8 @@
 
 mod affine;
 mod crop;
+mod elastic;
+mod general;
 mod labels;
 mod resample;
 mod rows;
@@ -13,6 +15,8 @@ mod window;
 
 pub(crate) use affine::Affine;
 pub(crate) use crop::crop;
+pub use elastic::Elastic;
+pub(crate) use general::{Between, Grid};
 pub(crate) use resample::resample;
 pub(crate) use rows::RowTables;
 pub use window::Window;

@@ -4,7 +4,7 @@ use super::rows::{self, RowTables};
 use super::window::Window;
 
 /// Label of everything outside the loaded patch.
-const OUTSIDE: i16 = -1;
+pub(super) const OUTSIDE: i16 = -1;
 
 /// One channel-first array: its voxels and shape.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ fn image_row(walk: &Walk, source: Volume<'_, f32>, tables: &RowTables, target: &
     rows::image(source.data, tables, &mut target[walk.interior.0..walk.interior.1]);
 }
 
-fn label_row(walk: &Walk, source: Volume<'_, i16>, tables: &RowTables, target: &mut [i16]) {
+fn label_row(walk: &Walk, source: Volume<'_, i16>, tables: &mut RowTables, target: &mut [i16]) {
     target[..walk.touching.0].fill(OUTSIDE);
     target[walk.touching.1..].fill(OUTSIDE);
     for j in walk.border() {
@@ -107,15 +107,15 @@ fn label_row(walk: &Walk, source: Volume<'_, i16>, tables: &RowTables, target: &
 }
 
 /// The eight voxels around a coordinate.
-struct Cell {
+pub(super) struct Cell {
     low: [i64; 3],
-    weights: [f32; 8],
+    pub(super) weights: [f32; 8],
     /// Index of the nearest corner, ties to the even voxel.
-    nearest: usize,
+    pub(super) nearest: usize,
 }
 
 impl Cell {
-    fn new(at: [i64; 3], odd: [bool; 3]) -> Self {
+    pub(super) fn new(at: [i64; 3], odd: [bool; 3]) -> Self {
         let low = at.map(|c| c >> FRACTION_BITS);
         let fraction = at.map(|c| c & (ONE - 1));
         let upper = [0, 1, 2].map(|k| {
@@ -127,17 +127,23 @@ impl Cell {
     }
 
     /// Values of the corners, `outside` where there is no voxel.
-    fn corners<T: Copy>(&self, source: Volume<'_, T>, outside: T) -> [T; 8] {
+    pub(super) fn corners<T: Copy>(&self, source: Volume<'_, T>, outside: T) -> [T; 8] {
+        [0, 1, 2, 3, 4, 5, 6, 7].map(|corner| self.corner(corner, source, outside))
+    }
+
+    /// Value of the nearest corner.
+    pub(super) fn nearest_value<T: Copy>(&self, source: Volume<'_, T>, outside: T) -> T {
+        self.corner(self.nearest, source, outside)
+    }
+
+    fn corner<T: Copy>(&self, corner: usize, source: Volume<'_, T>, outside: T) -> T {
         let [depth, height, width] = source.shape.map(|length| length as i64);
-        let mut corners = [outside; 8];
-        for (corner, value) in corners.iter_mut().enumerate() {
-            let corner = corner as i64;
-            let [z, y, x] =
-                [self.low[0] + corner / 4, self.low[1] + corner / 2 % 2, self.low[2] + corner % 2];
-            if (0..depth).contains(&z) && (0..height).contains(&y) && (0..width).contains(&x) {
-                *value = source.data[((z * height + y) * width + x) as usize];
-            }
+        let corner = corner as i64;
+        let [z, y, x] = [self.low[0] + corner / 4, self.low[1] + corner / 2 % 2, self.low[2] + corner % 2];
+        if (0..depth).contains(&z) && (0..height).contains(&y) && (0..width).contains(&x) {
+            source.data[((z * height + y) * width + x) as usize]
+        } else {
+            outside
         }
-        corners
     }
 }

@@ -30,9 +30,12 @@ impl Window {
             })
     }
 
-    /// The voxels that `affine`, or the central crop without one, reads.
+    /// The voxels that `affine`, or the central crop without one, reads; elastic deformations may read all.
     pub(crate) fn needed(affine: Option<&Affine>, patch: [usize; 3], loaded: [usize; 3]) -> Self {
         let (mut start, mut shape) = (crop_start(patch, loaded), patch);
+        if affine.is_some_and(Affine::deforms) {
+            return Self::whole(loaded);
+        }
         if let Some(affine) = affine {
             for axis in 0..3 {
                 let (low, end) = affine.extent(axis);

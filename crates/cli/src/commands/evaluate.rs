@@ -1,7 +1,7 @@
 //! Predictions against references.
 
 use anyhow::Result;
-use nnunet::infer::Summary;
+use nnunet::infer::{ExtendedOptions, Summary};
 
 use crate::args::EvaluateArgs;
 use crate::ui::Ui;
@@ -18,6 +18,18 @@ pub(crate) fn evaluate(args: &EvaluateArgs, ui: Ui) -> Result<()> {
     ui.detail(&format!("{} cases", summary.metric_per_case.len()));
     print_scores(&summary);
     println!("{}", output.display());
+    if let Some(file) = &args.extended {
+        let options = ExtendedOptions { surface_tolerance: args.surface_tolerance };
+        let extended =
+            nnunet::evaluate_extended(&args.reference, &args.prediction, &args.dataset_json, &options, file)?;
+        for (class, m) in &extended.mean {
+            println!(
+                "{class}: NSD {:.4}, HD95 {:.2} mm, lesion F1 {:.4}",
+                m.surface_dice, m.hausdorff_95, m.lesion_f1
+            );
+        }
+        println!("{}", file.display());
+    }
     Ok(())
 }
 

@@ -3,8 +3,11 @@
 mod convert;
 mod data;
 mod evaluate;
+mod model;
+mod postprocess;
 mod predict;
 mod rank;
+mod select;
 mod train;
 
 use anyhow::{Context, Result};
@@ -31,6 +34,11 @@ pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
         Command::Predict(args) => predict::predict(args, ui),
         Command::Evaluate(args) => evaluate::evaluate(args, ui),
         Command::Rank(args) => rank::rank(args),
+        Command::Ensemble(args) => postprocess::ensemble(args, ui),
+        Command::DeterminePostprocessing(args) => postprocess::determine(args, ui),
+        Command::ApplyPostprocessing(args) => postprocess::apply(args, ui),
+        Command::FindBestConfiguration(args) => select::find_best_configuration(args, &folders, ui),
+        Command::Model(command) => model::model(command, &folders),
         Command::ConvertMsd(args) => convert::convert_msd(args, &folders, ui),
     }
 }

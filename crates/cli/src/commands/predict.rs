@@ -2,13 +2,14 @@
 
 use anyhow::{Result, bail};
 use nnunet::PredictRequest;
-use nnunet::infer::{Accumulator, PredictorOptions};
+use nnunet::infer::{Accumulator, CancelToken, PredictorOptions};
 
 use crate::args::PredictArgs;
 use crate::commands::device_spec;
 use crate::ui::Ui;
 
 pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
+    let (num_parts, part_id) = share(args);
     let request = PredictRequest {
         inputs: args.input.clone(),
         output: args.output.clone(),
@@ -19,13 +20,18 @@ pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
             tile_step_size: args.step,
             use_mirroring: !args.no_mirroring,
             accumulator: if args.accumulator == "f16" { Accumulator::F16 } else { Accumulator::F32 },
+            precision: args.compute.precision.into(),
+            memory_gb: args.memory_gb,
             ..PredictorOptions::default()
         },
         device: device_spec(&args.compute)?,
         save_probabilities: args.save_probabilities,
+        probabilities_as_nifti: args.save_probabilities_nifti,
         keep_existing: args.continue_prediction,
-        num_parts: args.num_parts,
-        part_id: args.part_id,
+        previous_stage: args.previous_stage.clone(),
+        cancel: CancelToken::new(),
+        num_parts,
+        part_id,
     };
     let stage = ui.stage("predict");
     let report = nnunet::predict(&request, &|line| stage.say(line), &|progress| stage.update(progress))?;
@@ -39,4 +45,16 @@ pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
         bail!("{} cases failed: {}", names.len(), names.join(", "));
     }
     Ok(())
+}
+
+/// The share of this process: as asked, or its place among the processes that `mpirun` started.
+fn share(args: &PredictArgs) -> (usize, usize) {
+    if (args.num_parts, args.part_id) != (1, 0) {
+        return (args.num_parts, args.part_id);
+    }
+    let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
+    [("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK")]
+        .into_iter()
+        .find_map(|(size, rank)| number(size).zip(number(rank)))
+        .unwrap_or((1, 0))
 }

@@ -1,5 +1,7 @@
 //! Training with a bar per epoch.
 
+use std::time::Instant;
+
 use anyhow::{Result, bail};
 use nnunet::image::Progress;
 use nnunet::train::{Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback, TrainOptions};
@@ -16,14 +18,14 @@ pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
         plans_name: args.plans_name.clone(),
         configuration: args.configuration.clone(),
         fold: args.fold.parse()?,
-        options: options(args),
+        options: options(args)?,
         device: device_spec(&args.compute)?,
         resume: args.resume,
         validate_only: args.validate_only,
         save_probabilities: args.save_probabilities,
     };
     stop_on_interrupt(request.options.stop.clone())?;
-    let mut bars = Bars { ui, stage: None };
+    let mut bars = Bars { ui, stage: None, pace: Pace::new(&request.options) };
     let validation = ui.stage("validation");
     let report = project.train(&request, &mut bars, &|progress| validation.update(progress))?;
     let Some(scores) = report.validation else {
@@ -47,27 +49,88 @@ fn stop_on_interrupt(stop: StopToken) -> Result<()> {
     Ok(())
 }
 
-fn options(args: &TrainArgs) -> TrainOptions {
-    let defaults = TrainOptions::default();
+fn options(args: &TrainArgs) -> Result<TrainOptions> {
+    let defaults = TrainOptions::named(&args.trainer)?;
     let number = |given: Option<u32>, default: usize| given.map_or(default, |n| n as usize);
-    TrainOptions {
+    Ok(TrainOptions {
         epochs: number(args.epochs, defaults.epochs),
         iterations_per_epoch: number(args.iterations, defaults.iterations_per_epoch),
         val_iterations: number(args.val_iterations, defaults.val_iterations),
-        batch_size: args.batch_size.map(|n| n as usize),
+        batch_size: args.batch_size.map(|n| n as usize).or(defaults.batch_size),
+        early_stopping: args.early_stopping.map(|n| n as usize),
         seed: args.seed,
         pretrained: args.pretrained.clone(),
         ..defaults
-    }
+    })
 }
 
 /// Shows the iterations of an epoch as a bar and each finished epoch as a line.
 struct Bars {
     ui: Ui,
     stage: Option<(Phase, Stage)>,
+    pace: Pace,
+}
+
+/// How fast training goes, and how long it still takes.
+struct Pace {
+    begun: Instant,
+    iterations: usize,
+    samples: usize,
+    /// Iterations of an epoch, validation included.
+    per_epoch: usize,
+    /// Moving average of the pseudo Dice after the last epoch.
+    dice: Option<f32>,
+}
+
+impl Pace {
+    fn new(options: &TrainOptions) -> Self {
+        let per_epoch = options.iterations_per_epoch + options.val_iterations;
+        Self { begun: Instant::now(), iterations: 0, samples: 0, per_epoch, dice: None }
+    }
+
+    /// Counts an iteration; loss, Dice, speed and time left as text.
+    fn count(&mut self, info: &IterationInfo) -> String {
+        if self.iterations == 0 {
+            self.begun = Instant::now();
+        }
+        self.iterations += 1;
+        self.samples += info.samples;
+        let mut text = format!("loss {:.4}", info.loss);
+        if let Some(dice) = self.dice {
+            text += &format!(", Dice {dice:.4}");
+        }
+        // The first iteration only starts the clock.
+        let (seconds, counted) = (self.begun.elapsed().as_secs_f64(), self.iterations - 1);
+        if counted > 0 && seconds > 0.0 {
+            let speed = (self.samples - info.samples) as f64 / seconds;
+            let within = match info.phase {
+                Phase::Train => info.iteration + 1,
+                Phase::Validate => self.per_epoch - info.iterations + info.iteration + 1,
+            };
+            let left = (info.epochs - info.epoch) * self.per_epoch - within;
+            text +=
+                &format!(", {speed:.1} samples/s, {} left", duration(left as f64 * seconds / counted as f64));
+        }
+        text
+    }
+}
+
+/// `2 d 3 h`, `3 h 20 min`, `20 min` or `12 s`.
+fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match minutes {
+        0 | 1 => format!("{seconds:.0} s"),
+        2..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h {} min", minutes / 60, minutes % 60),
+        _ => format!("{} d {} h", minutes / 1440, minutes % 1440 / 60),
+    }
 }
 
 impl TrainCallback for Bars {
+    fn on_start(&mut self, records: &[EpochRecord]) {
+        self.pace.dice = records.last().map(|record| record.ema_fg_dice);
+    }
+
     fn on_iteration(&mut self, info: &IterationInfo) {
         let current = self.stage.as_ref().is_some_and(|(phase, _)| *phase == info.phase);
         if !current {
@@ -76,14 +139,15 @@ impl TrainCallback for Bars {
             let stage = self.ui.stage(&format!("{what} {}/{}", info.epoch + 1, info.epochs));
             self.stage = Some((info.phase, stage));
         }
+        let item = self.pace.count(info);
         if let Some((_, stage)) = &self.stage {
-            let item = format!("loss {:.4}", info.loss);
             stage.update(Progress { done: info.iteration + 1, total: info.iterations, item: &item });
         }
     }
 
     fn on_epoch_end(&mut self, record: &EpochRecord) -> Control {
         self.finish_stage();
+        self.pace.dice = Some(record.ema_fg_dice);
         let dice: Vec<String> = record.dice_per_class.iter().map(|d| format!("{d:.4}")).collect();
         self.ui.say(&format!(
             "epoch {}: lr {:.5}, loss {:.4}, validation loss {:.4}, pseudo Dice [{}], {:.1} s",
@@ -107,5 +171,16 @@ impl Bars {
         if let Some((_, stage)) = self.stage.take() {
             stage.finish();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_are_said_as_people_do() {
+        let said = [9.6, 119.0, 600.0, 12_000.0, 400_000.0].map(duration);
+        assert_eq!(said, ["10 s", "2 min", "10 min", "3 h 20 min", "4 d 15 h"]);
     }
 }

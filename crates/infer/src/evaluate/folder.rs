@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nnunet_fingerprint::LabelRules;
 use nnunet_image::{CaseReader, ImageError};
@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::{CaseSummary, Confusion, Summary};
 use crate::InferError;
+use crate::folder::files;
 
 /// Compares all segmentations in a folder with the references of the same names, several cases at a time.
 ///
@@ -53,8 +54,19 @@ fn evaluate_case(
     rules: &LabelRules,
     reader: &dyn CaseReader,
 ) -> Result<CaseSummary, InferError> {
-    let reference = read(reader, reference_file)?;
     let prediction = read(reader, prediction_file)?;
+    evaluate_pair(reference_file, prediction_file, prediction, rules, reader)
+}
+
+/// Scores a segmentation that is at hand against a file; `prediction_file` is the name it goes by.
+pub(crate) fn evaluate_pair(
+    reference_file: &Path,
+    prediction_file: &Path,
+    prediction: ndarray::Array3<i16>,
+    rules: &LabelRules,
+    reader: &dyn CaseReader,
+) -> Result<CaseSummary, InferError> {
+    let reference = read(reader, reference_file)?;
     if reference.dim() != prediction.dim() {
         return Err(InferError::ShapesDiffer {
             prediction: prediction_file.to_owned(),
@@ -75,20 +87,6 @@ fn evaluate_case(
     Ok(CaseSummary { metrics, prediction_file: text(prediction_file), reference_file: text(reference_file) })
 }
 
-fn read(reader: &dyn CaseReader, path: &Path) -> Result<ndarray::Array3<i16>, ImageError> {
+pub(super) fn read(reader: &dyn CaseReader, path: &Path) -> Result<ndarray::Array3<i16>, ImageError> {
     Ok(reader.read_labels(path)?.data)
-}
-
-/// Names of the files with this ending, sorted.
-fn files(folder: &Path, ending: &str) -> Result<Vec<String>, InferError> {
-    let failed = |source| InferError::Io { path: PathBuf::from(folder), source };
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(ending) && !name.starts_with('.') {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }

@@ -60,7 +60,7 @@ pub struct Summary {
 
 impl Summary {
     /// Means of the cases' metrics. Each case must have all classes.
-    pub(super) fn new(classes: &[Class], metric_per_case: Vec<CaseSummary>) -> Self {
+    pub(crate) fn new(classes: &[Class], metric_per_case: Vec<CaseSummary>) -> Self {
         let mut keys: Vec<String> = classes.iter().map(Class::to_string).collect();
         keys.sort();
         let of_class = |key: &String| {
@@ -70,8 +70,13 @@ impl Summary {
         };
         let mean: IndexMap<String, MeanMetrics> =
             keys.iter().map(|key| (key.clone(), of_class(key))).collect();
-        let foreground: Vec<[f64; 8]> =
-            mean.iter().filter(|(key, _)| *key != "0").map(|(_, mean)| mean.values()).collect();
+        // In the order of the classes, on which the last digit of a sum depends.
+        let foreground: Vec<[f64; 8]> = classes
+            .iter()
+            .map(Class::to_string)
+            .filter(|key| key != "0")
+            .filter_map(|key| mean.get(&key).map(MeanMetrics::values))
+            .collect();
         let plain = |i: usize| {
             let column: Vec<f64> = foreground.iter().map(|class| class[i]).collect();
             pairwise_sum(&column) / column.len() as f64
@@ -110,7 +115,7 @@ impl MeanMetrics {
 }
 
 /// Mean of the numbers that are numbers; not a number if there is none.
-fn nan_mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn nan_mean(values: impl Iterator<Item = f64>) -> f64 {
     let values: Vec<f64> = values.collect();
     let count = values.iter().filter(|value| !value.is_nan()).count();
     let zeroed: Vec<f64> = values.iter().map(|&value| if value.is_nan() { 0.0 } else { value }).collect();

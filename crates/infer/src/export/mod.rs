@@ -6,15 +6,17 @@ mod rows;
 mod taps;
 
 use ndarray::{Array4, ArrayView4};
-use nnunet_image::{LabelMap, ResampleOptions, resample_image};
+use nnunet_image::{BoundingBox, Geometry, LabelMap, ResampleOptions, resample_image};
 use nnunet_plan::{Configuration, LabelRules, Plans};
 use nnunet_preprocess::{CaseProperties, resampling};
 
 use crate::InferError;
 use crate::logits::Logits;
 use decision::Decision;
-use place::{Placement, place};
-use taps::axis_taps;
+use place::Placement;
+use taps::{Taps, axis_taps};
+
+pub(crate) use place::Canvas;
 
 /// A segmented image.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,60 +48,176 @@ pub fn export_logits(
     rules: &LabelRules,
     with_probabilities: bool,
 ) -> Result<Prediction, InferError> {
-    let export = Export { properties, plans, configuration, rules, with_probabilities };
-    export.run(Logits::from_array(logits))
+    let logits = Logits::from_array(logits);
+    let export = Export::new(properties, plans, configuration, rules, with_probabilities, logits.shape)?;
+    let mut canvas = export.canvas()?;
+    export.fill(&mut canvas, &export.block(export.whole()), &logits)?;
+    Ok(export.finish(canvas))
 }
 
-/// What decides how logits are exported.
+/// A part of the result and the logits that it is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// The box in the cropped image.
+    pub(crate) out: BoundingBox,
+    /// The box in the network's grid.
+    pub(crate) low: BoundingBox,
+}
+
+/// How the logits of a case become its segmentation.
 pub(crate) struct Export<'a> {
-    pub(crate) properties: &'a CaseProperties,
-    pub(crate) plans: &'a Plans,
-    pub(crate) configuration: &'a Configuration,
-    pub(crate) rules: &'a LabelRules,
-    pub(crate) with_probabilities: bool,
+    rules: &'a LabelRules,
+    geometry: Geometry,
+    with_probabilities: bool,
+    /// Shape of the network's grid, and of the cropped image.
+    shape: [usize; 3],
+    cropped: [usize; 3],
+    spacing: [f64; 3],
+    new_spacing: [f64; 3],
+    options: ResampleOptions,
+    /// None where rows cannot be resampled one by one.
+    taps: Option<[Taps; 3]>,
+    placement: Placement,
 }
 
-impl Export<'_> {
-    pub(crate) fn run(&self, logits: Logits) -> Result<Prediction, InferError> {
-        if logits.channels != self.rules.num_heads() || logits.shape.contains(&0) {
-            let [z, y, x] = logits.shape;
-            let shape = |channels| vec![channels, z.max(1), y.max(1), x.max(1)];
-            let found = vec![logits.channels, z, y, x];
-            return Err(InferError::Shape {
-                what: "the logits",
-                found,
-                expected: shape(self.rules.num_heads()),
-            });
+impl<'a> Export<'a> {
+    /// `shape` is that of the network's grid.
+    pub(crate) fn new(
+        properties: &CaseProperties,
+        plans: &Plans,
+        configuration: &Configuration,
+        rules: &'a LabelRules,
+        with_probabilities: bool,
+        shape: [usize; 3],
+    ) -> Result<Self, InferError> {
+        let cropped = properties.shape_after_cropping;
+        let transpose = plans.transpose_forward;
+        if transpose.iter().any(|axis| *axis > 2) {
+            let text = format!("transpose_forward is {transpose:?}, expected an order of 0, 1, 2");
+            return Err(InferError::Model(text));
         }
-        let cropped = self.properties.shape_after_cropping;
-        let transpose = self.plans.transpose_forward;
-        let new_spacing = transpose.map(|axis| self.properties.spacing[axis]);
-        let spacing = match *self.configuration.spacing.as_slice() {
+        let new_spacing = transpose.map(|axis| properties.spacing[axis]);
+        let spacing = match *configuration.spacing.as_slice() {
             [y, x] => [new_spacing[0], y, x],
             [z, y, x] => [z, y, x],
-            _ => return Err(InferError::Model(format!("its spacing is {:?}", self.configuration.spacing))),
+            _ => return Err(InferError::Model(format!("its spacing is {:?}", configuration.spacing))),
         };
-        let function = &self.configuration.resampling_fn_probabilities;
-        let options = resampling(function, &self.configuration.resampling_fn_probabilities_kwargs)?;
+        let function = &configuration.resampling_fn_probabilities;
+        let options = resampling(function, &configuration.resampling_fn_probabilities_kwargs)?;
         // Without resampling the shapes are the same, and so nothing is interpolated.
         let options = options.unwrap_or_else(ResampleOptions::probabilities);
-        let placement =
-            Placement { shape: self.properties.shape_before_cropping, bbox: self.properties.bbox, transpose };
-        let decision = self.rules.regions_class_order().map_or(Decision::Labels, Decision::Regions);
-        let (labels, probabilities) = match axis_taps(logits.shape, cropped, spacing, new_spacing, &options) {
-            Some(taps) => place(&logits, &taps, &placement, decision, self.with_probabilities)?,
-            None => {
-                let resampled =
-                    resample_image(logits.to_array().view(), cropped, spacing, new_spacing, &options)?;
-                let logits = Logits::from_array(resampled.view());
-                drop(resampled);
-                let linear = ResampleOptions::probabilities();
-                let taps = axis_taps(cropped, cropped, spacing, new_spacing, &linear);
-                let taps = taps.ok_or_else(|| InferError::Model("no resampling".to_owned()))?;
-                place(&logits, &taps, &placement, decision, self.with_probabilities)?
-            }
+        let taps = if shape.contains(&0) || cropped.contains(&0) {
+            None
+        } else {
+            axis_taps(shape, cropped, spacing, new_spacing, &options)
         };
-        let geometry = self.properties.geometry.clone();
-        Ok(Prediction { labels: LabelMap { data: labels, geometry }, probabilities })
+        Ok(Self {
+            rules,
+            geometry: properties.geometry.clone(),
+            with_probabilities,
+            shape,
+            cropped,
+            spacing,
+            new_spacing,
+            options,
+            taps,
+            placement: Placement {
+                shape: properties.shape_before_cropping,
+                bbox: properties.bbox,
+                transpose,
+            },
+        })
+    }
+
+    /// The whole cropped image.
+    pub(crate) fn whole(&self) -> BoundingBox {
+        BoundingBox { start: [0; 3], end: self.cropped }
+    }
+
+    /// Whether parts of the result need parts of the logits only.
+    pub(crate) fn has_blocks(&self) -> bool {
+        self.taps.is_some()
+    }
+
+    /// The part of the cropped image that a box of the image as read has a share in.
+    pub(crate) fn within(&self, region: &BoundingBox) -> Option<BoundingBox> {
+        let Placement { bbox, transpose, .. } = &self.placement;
+        let start: [usize; 3] =
+            std::array::from_fn(|axis| region.start[transpose[axis]].max(bbox.start[axis]));
+        let end: [usize; 3] = std::array::from_fn(|axis| region.end[transpose[axis]].min(bbox.end[axis]));
+        (0..3).all(|axis| start[axis] < end[axis]).then(|| BoundingBox {
+            start: std::array::from_fn(|axis| start[axis] - bbox.start[axis]),
+            end: std::array::from_fn(|axis| end[axis] - bbox.start[axis]),
+        })
+    }
+
+    /// What a part of the cropped image needs.
+    pub(crate) fn block(&self, out: BoundingBox) -> Block {
+        let whole = BoundingBox { start: [0; 3], end: self.shape };
+        let low = match &self.taps {
+            Some(taps) if out != self.whole() => {
+                let needed: [_; 3] =
+                    std::array::from_fn(|axis| taps[axis].needed(out.start[axis]..out.end[axis]));
+                BoundingBox {
+                    start: needed.each_ref().map(|range| range.start),
+                    end: needed.each_ref().map(|range| range.end),
+                }
+            }
+            _ => whole,
+        };
+        Block { out, low }
+    }
+
+    /// Voxels of the image as read.
+    pub(crate) fn voxels(&self) -> usize {
+        self.placement.shape.iter().product()
+    }
+
+    fn decision(&self) -> Decision<'_> {
+        self.rules.regions_class_order().map_or(Decision::Labels, Decision::Regions)
+    }
+
+    /// The image as read, all background.
+    pub(crate) fn canvas(&self) -> Result<Canvas, InferError> {
+        Canvas::new(&self.placement, self.rules.num_heads(), self.decision(), self.with_probabilities)
+    }
+
+    /// Puts a block onto the canvas.
+    pub(crate) fn fill(&self, canvas: &mut Canvas, block: &Block, logits: &Logits) -> Result<(), InferError> {
+        let heads = self.rules.num_heads();
+        if logits.channels != heads || logits.shape != block.low.shape() || logits.shape.contains(&0) {
+            let ([z, y, x], [ez, ey, ex]) = (logits.shape, block.low.shape().map(|size| size.max(1)));
+            return Err(InferError::Shape {
+                what: "the logits",
+                found: vec![logits.channels, z, y, x],
+                expected: vec![heads, ez, ey, ex],
+            });
+        }
+        let bbox = BoundingBox {
+            start: std::array::from_fn(|axis| self.placement.bbox.start[axis] + block.out.start[axis]),
+            end: std::array::from_fn(|axis| self.placement.bbox.start[axis] + block.out.end[axis]),
+        };
+        let placement = Placement { bbox, ..self.placement.clone() };
+        let part = |taps: &[Taps; 3], first: [usize; 3]| {
+            std::array::from_fn(|axis| {
+                taps[axis].part(block.out.start[axis]..block.out.end[axis], first[axis])
+            })
+        };
+        if let Some(taps) = &self.taps {
+            return canvas.fill(logits, &part(taps, block.low.start), &placement, self.decision());
+        }
+        let (from, to, cropped) = (self.spacing, self.new_spacing, self.cropped);
+        let resampled = resample_image(logits.to_array().view(), cropped, from, to, &self.options)?;
+        let logits = Logits::from_array(resampled.view());
+        drop(resampled);
+        let taps = axis_taps(cropped, cropped, from, to, &ResampleOptions::probabilities());
+        let taps = taps.ok_or_else(|| InferError::Model("no resampling".to_owned()))?;
+        canvas.fill(&logits, &part(&taps, [0; 3]), &placement, self.decision())
+    }
+
+    /// The segmentation.
+    pub(crate) fn finish(&self, canvas: Canvas) -> Prediction {
+        let labels = LabelMap { data: canvas.labels, geometry: self.geometry.clone() };
+        Prediction { labels, probabilities: canvas.probabilities }
     }
 }

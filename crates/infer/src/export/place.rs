@@ -6,7 +6,7 @@ use super::decision::Decision;
 use super::rows::Rows;
 use super::taps::Taps;
 use crate::InferError;
-use crate::logits::Logits;
+use crate::logits::{Logits, zeros};
 
 /// Where the resampled logits belong in the image as it was read.
 #[derive(Debug, Clone)]
@@ -48,63 +48,93 @@ impl Placement {
     }
 }
 
-/// Labels `(z, y, x)` and, if wanted, probabilities `(channel, z, y, x)` in the shape of the image as read.
-pub(crate) type Placed = (Array3<i16>, Option<Array4<f32>>);
+/// The image as read, on which results are put block by block.
+pub(crate) struct Canvas {
+    /// Labels `(z, y, x)`.
+    pub(crate) labels: Array3<i16>,
+    /// If wanted, probabilities `(channel, z, y, x)`.
+    pub(crate) probabilities: Option<Array4<f32>>,
+}
 
-/// Resamples, decides and puts in place, plane by plane: beside logits and results only a few rows are held.
-///
-/// Outside of what cropping kept, labels are 0; the background's probability is 1 there, a region's 0.
-pub(crate) fn place(
-    logits: &Logits,
-    taps: &[Taps; 3],
-    placement: &Placement,
-    decision: Decision<'_>,
-    with_probabilities: bool,
-) -> Result<Placed, InferError> {
-    placement.check()?;
-    let cropped = taps.each_ref().map(|taps| taps.lower.len());
-    if cropped != placement.bbox.shape() {
-        return Err(InferError::Shape {
-            what: "the box that cropping kept",
-            found: placement.bbox.shape().to_vec(),
-            expected: cropped.to_vec(),
-        });
+impl Canvas {
+    /// Outside of what cropping kept, labels are 0; the background's probability is 1 there, a region's 0.
+    ///
+    /// # Errors
+    /// A placement that contradicts itself, or too little memory.
+    pub(crate) fn new(
+        placement: &Placement,
+        channels: usize,
+        decision: Decision<'_>,
+        with_probabilities: bool,
+    ) -> Result<Self, InferError> {
+        placement.check()?;
+        let shape = placement.original_shape();
+        let probabilities =
+            if with_probabilities { Some(background(channels, shape, decision)?) } else { None };
+        Ok(Self { labels: Array3::zeros(shape), probabilities })
     }
-    let shape = placement.original_shape();
-    let mut labels = Array3::<i16>::zeros(shape);
-    let mut probabilities = with_probabilities.then(|| background(logits.channels, shape, decision));
-    let [a, b, c] = placement.transpose;
-    let BoundingBox { start, end } = placement.bbox;
-    let inside = s![start[0]..end[0], start[1]..end[1], start[2]..end[2]];
-    let mut label_view = labels.view_mut().permuted_axes([a, b, c]);
-    let mut label_view = label_view.slice_mut(inside);
-    let label_planes: Vec<_> = label_view.axis_iter_mut(Axis(0)).collect();
-    match &mut probabilities {
-        None => label_planes.into_par_iter().enumerate().for_each_init(
-            || Rows::new(logits, taps),
-            |rows, (z, plane)| label_plane(rows, z, plane, logits.channels, decision),
-        ),
-        Some(probabilities) => {
-            let mut view = probabilities.view_mut().permuted_axes([0, a + 1, b + 1, c + 1]);
-            let inside = s![.., start[0]..end[0], start[1]..end[1], start[2]..end[2]];
-            let mut view = view.slice_mut(inside);
-            let planes: Vec<_> = view.axis_iter_mut(Axis(1)).zip(label_planes).collect();
-            planes.into_par_iter().enumerate().for_each_init(
-                || Rows::new(logits, taps),
-                |rows, (z, planes)| probability_plane(rows, z, planes, logits.channels, decision),
-            );
+
+    /// Resamples, decides and puts in place, plane by plane: beside logits and results only a few rows are held.
+    ///
+    /// `placement` says where the block that `taps` lead to lies.
+    ///
+    /// # Errors
+    /// A block that does not fit its place.
+    pub(crate) fn fill(
+        &mut self,
+        logits: &Logits,
+        taps: &[Taps; 3],
+        placement: &Placement,
+        decision: Decision<'_>,
+    ) -> Result<(), InferError> {
+        placement.check()?;
+        let found = taps.each_ref().map(|taps| taps.lower.len());
+        if found != placement.bbox.shape() {
+            return Err(InferError::Shape {
+                what: "the box that cropping kept",
+                found: placement.bbox.shape().to_vec(),
+                expected: found.to_vec(),
+            });
         }
+        let [a, b, c] = placement.transpose;
+        let BoundingBox { start, end } = placement.bbox;
+        let inside = s![start[0]..end[0], start[1]..end[1], start[2]..end[2]];
+        let mut label_view = self.labels.view_mut().permuted_axes([a, b, c]);
+        let mut label_view = label_view.slice_mut(inside);
+        let label_planes: Vec<_> = label_view.axis_iter_mut(Axis(0)).collect();
+        match &mut self.probabilities {
+            None => label_planes.into_par_iter().enumerate().for_each_init(
+                || Rows::new(logits, taps),
+                |rows, (z, plane)| label_plane(rows, z, plane, logits.channels, decision),
+            ),
+            Some(probabilities) => {
+                let mut view = probabilities.view_mut().permuted_axes([0, a + 1, b + 1, c + 1]);
+                let inside = s![.., start[0]..end[0], start[1]..end[1], start[2]..end[2]];
+                let mut view = view.slice_mut(inside);
+                let planes: Vec<_> = view.axis_iter_mut(Axis(1)).zip(label_planes).collect();
+                planes.into_par_iter().enumerate().for_each_init(
+                    || Rows::new(logits, taps),
+                    |rows, (z, planes)| probability_plane(rows, z, planes, logits.channels, decision),
+                );
+            }
+        }
+        Ok(())
     }
-    Ok((labels, probabilities))
 }
 
 /// The probabilities where the image was cropped away.
-fn background(channels: usize, [z, y, x]: [usize; 3], decision: Decision<'_>) -> Array4<f32> {
-    let mut array = Array4::zeros((channels, z, y, x));
+fn background(
+    channels: usize,
+    [z, y, x]: [usize; 3],
+    decision: Decision<'_>,
+) -> Result<Array4<f32>, InferError> {
+    let voxels = z * y * x;
+    let mut values = zeros::<f32>(voxels.saturating_mul(channels))?;
     if decision == Decision::Labels {
-        array.index_axis_mut(Axis(0), 0).fill(1.0);
+        values[..voxels.min(channels * voxels)].fill(1.0);
     }
-    array
+    let wrong = |e: ndarray::ShapeError| InferError::Model(e.to_string());
+    Array4::from_shape_vec((channels, z, y, x), values).map_err(wrong)
 }
 
 fn label_plane(
@@ -146,6 +176,18 @@ mod tests {
 
     use super::super::taps::axis_taps;
     use super::*;
+
+    fn place(
+        logits: &Logits,
+        taps: &[Taps; 3],
+        placement: &Placement,
+        decision: Decision<'_>,
+        with_probabilities: bool,
+    ) -> Result<(Array3<i16>, Option<Array4<f32>>), InferError> {
+        let mut canvas = Canvas::new(placement, logits.channels, decision, with_probabilities)?;
+        canvas.fill(logits, taps, placement, decision)?;
+        Ok((canvas.labels, canvas.probabilities))
+    }
 
     /// Logits that say label `x + 1`, cut out at (1, 0, 2) of a transposed image.
     fn example(transpose: [usize; 3]) -> (Logits, [Taps; 3], Placement) {

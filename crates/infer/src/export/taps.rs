@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use nnunet_image::{ResampleOptions, SeparateZ};
 
 /// Which two samples of an axis a new sample lies between, and how much the upper one counts.
@@ -20,6 +22,22 @@ impl Taps {
             taps.weight.push(coordinate - lower);
         }
         taps
+    }
+
+    /// The samples that the new samples of a range need.
+    pub(crate) fn needed(&self, range: Range<usize>) -> Range<usize> {
+        let low = self.lower[range.clone()].iter().copied().min().unwrap_or(0);
+        let high = self.upper[range].iter().copied().max().map_or(low, |last| last + 1);
+        low..high
+    }
+
+    /// The taps of a range of new samples, counted from old sample `first` on.
+    pub(crate) fn part(&self, range: Range<usize>, first: usize) -> Self {
+        Self {
+            lower: self.lower[range.clone()].iter().map(|at| at - first).collect(),
+            upper: self.upper[range.clone()].iter().map(|at| at - first).collect(),
+            weight: self.weight[range].to_vec(),
+        }
     }
 
     /// The nearest sample, the upper one of two.

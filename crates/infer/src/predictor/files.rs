@@ -1,11 +1,12 @@
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
 
 use nnunet_image::Progress;
 use nnunet_preprocess::{PreprocessedCase, Store};
 
 use super::Predictor;
-use super::output::Output;
+use super::batch::{BatchOptions, Outcome, Prepared};
+use super::case::CaseInput;
+use super::output::{Output, previous_file};
 use crate::InferError;
 
 /// The share of one of several runs among which cases are distributed: every `num_parts`-th case, from number
@@ -27,13 +28,14 @@ pub fn select_part<T: Clone>(cases: &[T], part_id: usize, num_parts: usize) -> R
     Ok(cases.iter().skip(part_id).step_by(num_parts).cloned().collect())
 }
 
+/// Makes a case of its number ready for the network.
+type Prepare<'a> = &'a (dyn Fn(&Output<'_>, usize) -> Result<Prepared, InferError> + Sync);
+
 impl Predictor {
     /// Segments cases from files (one per channel, in order) into `out_dir`, which is created if need be.
     ///
-    /// Each case leaves `<case><ending>`, written by the plans' reader. With `save_probabilities` it also
-    /// leaves `<case>.npz` with the array `probabilities` (32-bit floats, channel first, in the image's
-    /// shape) and `<case>.json` with the properties of the case. With `keep_existing`, cases whose files are
-    /// there are left alone. While the network works on a case, the next one is read and preprocessed.
+    /// Each case leaves `<case><ending>`, written by the plans' reader, and what `options` ask for. While the
+    /// network works on a case, the next one is read and preprocessed and the last one is written.
     /// `progress` counts cases.
     ///
     /// A case that fails does not stop the others: the result has one entry per case, in the order given.
@@ -41,17 +43,22 @@ impl Predictor {
         &self,
         cases: &[(String, Vec<PathBuf>)],
         out_dir: &Path,
-        save_probabilities: bool,
-        keep_existing: bool,
+        options: &BatchOptions,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Vec<(String, Result<(), InferError>)> {
         let ids: Vec<&str> = cases.iter().map(|(id, _)| id.as_str()).collect();
         let prepare = |output: &Output<'_>, case: usize| {
-            let image = output.reader.read_images(&cases[case].1)?;
-            self.preprocess(image)
+            let (id, files) = &cases[case];
+            let previous = match &options.previous_stage {
+                Some(folder) => {
+                    Some(output.reader.read_labels(&previous_file(folder, id, output.ending)?)?)
+                }
+                None => None,
+            };
+            let image = output.reader.read_images(files)?;
+            self.prepare(CaseInput { image, previous, region: None, cancel: options.cancel.clone() })
         };
-        let results =
-            self.predict_cases(&ids, out_dir, save_probabilities, keep_existing, &prepare, progress);
+        let results = self.predict_cases(&ids, out_dir, options, &prepare, progress);
         cases.iter().map(|(id, _)| id.clone()).zip(results).collect()
     }
 
@@ -67,9 +74,28 @@ impl Predictor {
         save_probabilities: bool,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Vec<(String, InferError)> {
+        self.predict_stored(&|case| Ok(store.load(case)?), cases, out_dir, save_probabilities, progress)
+    }
+
+    /// As [`Predictor::predict_store`], for cases that `load` makes ready for the network; a cascade's second stage adds
+    /// the channels of the first.
+    ///
+    /// Returns the cases that failed.
+    pub fn predict_stored(
+        &self,
+        load: &(dyn Fn(&str) -> Result<PreprocessedCase, InferError> + Sync),
+        cases: &[String],
+        out_dir: &Path,
+        save_probabilities: bool,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Vec<(String, InferError)> {
         let ids: Vec<&str> = cases.iter().map(String::as_str).collect();
-        let prepare = |_: &Output<'_>, case: usize| Ok(store.load(ids[case])?);
-        let results = self.predict_cases(&ids, out_dir, save_probabilities, false, &prepare, progress);
+        let options = BatchOptions { save_probabilities, ..BatchOptions::default() };
+        let prepare = |_: &Output<'_>, case: usize| {
+            let case = load(ids[case])?;
+            Ok(Prepared { case, region: None, cancel: options.cancel.clone() })
+        };
+        let results = self.predict_cases(&ids, out_dir, &options, &prepare, progress);
         cases.iter().cloned().zip(results).filter_map(|(id, result)| Some((id, result.err()?))).collect()
     }
 
@@ -77,12 +103,11 @@ impl Predictor {
         &self,
         ids: &[&str],
         out_dir: &Path,
-        save_probabilities: bool,
-        keep_existing: bool,
-        prepare: &(dyn Fn(&Output<'_>, usize) -> Result<PreprocessedCase, InferError> + Sync),
+        options: &BatchOptions,
+        prepare: Prepare<'_>,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Vec<Result<(), InferError>> {
-        let output = match Output::new(self, out_dir, save_probabilities) {
+        let output = match Output::new(self, out_dir, options) {
             Ok(output) => output,
             Err(reason) => {
                 let failed = || InferError::Output { folder: out_dir.to_owned(), reason: reason.clone() };
@@ -91,33 +116,22 @@ impl Predictor {
         };
         let mut results: Vec<Result<(), InferError>> = ids.iter().map(|_| Ok(())).collect();
         let todo: Vec<usize> =
-            (0..ids.len()).filter(|&case| !keep_existing || !output.exists(ids[case])).collect();
+            (0..ids.len()).filter(|&case| !options.keep_existing || !output.exists(ids[case])).collect();
         let kept = ids.len() - todo.len();
         let report =
             |done: usize, item: &str| progress(Progress { done: kept + done, total: ids.len(), item });
         report(0, todo.first().map_or("", |&case| ids[case]));
-        std::thread::scope(|scope| {
-            // A channel without room: one case waits, ready, while another is predicted.
-            let (sender, receiver) = sync_channel(0);
-            let (todo, output) = (&todo, &output);
-            scope.spawn(move || {
-                for &case in todo {
-                    if sender.send(prepare(output, case)).is_err() {
-                        return;
-                    }
-                }
+        let mut cases = todo.iter();
+        let mut next = || cases.next().map(|&case| (case, prepare(&output, case)));
+        let mut done = 0;
+        let mut finish = |case: usize, outcome: Outcome| {
+            results[case] = outcome.and_then(|(predicted, properties)| {
+                output.write(ids[case], predicted.finish(self)?, &properties)
             });
-            for (number, (&case, prepared)) in todo.iter().zip(receiver).enumerate() {
-                results[case] = prepared.and_then(|prepared| self.predict_to(prepared, ids[case], output));
-                report(number + 1, ids[case]);
-            }
-        });
+            done += 1;
+            report(done, ids[case]);
+        };
+        self.pipeline(options.needs_probabilities(), &mut next, &mut finish);
         results
-    }
-
-    fn predict_to(&self, case: PreprocessedCase, id: &str, output: &Output<'_>) -> Result<(), InferError> {
-        let properties = output.save_probabilities.then(|| case.properties.clone());
-        let prediction = self.predict_preprocessed(case, output.save_probabilities, &|_| {})?;
-        output.write(id, prediction, properties.as_ref())
     }
 }

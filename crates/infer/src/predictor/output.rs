@@ -1,21 +1,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nnunet_fingerprint::json;
 use nnunet_image::npz::{NpzArray, write_npz};
 use nnunet_image::{CaseReader, reader_by_name};
 use nnunet_preprocess::CaseProperties;
-use serde::Serialize;
 
-use super::Predictor;
+use super::properties::{Properties, with_ending};
+use super::{BatchOptions, Predictor};
 use crate::{InferError, Prediction};
 
 /// Where predictions are written, and how.
 pub(super) struct Output<'a> {
     folder: &'a Path,
-    ending: &'a str,
+    pub(super) ending: &'a str,
     pub(super) reader: Arc<dyn CaseReader>,
-    pub(super) save_probabilities: bool,
+    options: &'a BatchOptions,
 }
 
 impl<'a> Output<'a> {
@@ -24,7 +23,7 @@ impl<'a> Output<'a> {
     pub(super) fn new(
         predictor: &'a Predictor,
         folder: &'a Path,
-        save_probabilities: bool,
+        options: &'a BatchOptions,
     ) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("cannot write there: {error}");
         std::fs::create_dir_all(folder).map_err(failed)?;
@@ -33,7 +32,12 @@ impl<'a> Output<'a> {
         std::fs::write(&trial, "").and_then(|()| std::fs::remove_file(&trial)).map_err(failed)?;
         let reader =
             reader_by_name(&predictor.plans.image_reader_writer).map_err(|error| error.to_string())?;
-        Ok(Self { folder, ending: &predictor.dataset.file_ending, reader, save_probabilities })
+        if options.probabilities_as_nifti && !cfg!(feature = "nifti") {
+            return Err(
+                "this build cannot write probabilities as NIfTI; build with the feature `nifti`".to_owned()
+            );
+        }
+        Ok(Self { folder, ending: &predictor.dataset.file_ending, reader, options })
     }
 
     fn file(&self, id: &str, ending: &str) -> PathBuf {
@@ -41,7 +45,8 @@ impl<'a> Output<'a> {
     }
 
     pub(super) fn exists(&self, id: &str) -> bool {
-        self.file(id, self.ending).is_file() && (!self.save_probabilities || self.file(id, ".npz").is_file())
+        let probabilities = !self.options.save_probabilities || self.file(id, ".npz").is_file();
+        self.file(id, self.ending).is_file() && probabilities
     }
 
     /// Writes the files of a case; the segmentation comes last, so that where it is, all are.
@@ -49,41 +54,49 @@ impl<'a> Output<'a> {
         &self,
         id: &str,
         prediction: Prediction,
-        properties: Option<&CaseProperties>,
+        properties: &CaseProperties,
     ) -> Result<(), InferError> {
-        if let Some(properties) = properties {
-            json::write(&self.file(id, ".json"), &Properties::of(properties))?;
-        }
         if let Some(probabilities) = prediction.probabilities {
-            let arrays = [("probabilities", NpzArray::F32(probabilities.into_dyn()))];
-            write_npz(&self.file(id, ".npz"), &arrays)?;
+            #[cfg(feature = "nifti")]
+            if self.options.probabilities_as_nifti {
+                self.write_nifti(id, &probabilities, properties)?;
+            }
+            if self.options.save_probabilities {
+                write_properties(&self.file(id, ""), properties, self.reader.name())?;
+                let arrays = [("probabilities", NpzArray::F32(probabilities.into_dyn()))];
+                write_npz(&self.file(id, ".npz"), &arrays)?;
+            }
         }
         Ok(self.reader.write_labels(&self.file(id, self.ending), &prediction.labels)?)
     }
-}
 
-/// `<case>.json`: what preprocessing did, under the reference's names.
-#[derive(Serialize)]
-struct Properties {
-    spacing: [f64; 3],
-    origin: [f64; 3],
-    direction: [[f64; 3]; 3],
-    axes_in_file: usize,
-    shape_before_cropping: [usize; 3],
-    bbox_used_for_cropping: [[usize; 2]; 3],
-    shape_after_cropping_and_before_resampling: [usize; 3],
-}
-
-impl Properties {
-    fn of(case: &CaseProperties) -> Self {
-        Self {
-            spacing: case.spacing,
-            origin: case.geometry.origin,
-            direction: case.geometry.direction,
-            axes_in_file: case.geometry.dims,
-            shape_before_cropping: case.shape_before_cropping,
-            bbox_used_for_cropping: std::array::from_fn(|axis| [case.bbox.start[axis], case.bbox.end[axis]]),
-            shape_after_cropping_and_before_resampling: case.shape_after_cropping,
+    /// One image per channel.
+    #[cfg(feature = "nifti")]
+    fn write_nifti(
+        &self,
+        id: &str,
+        probabilities: &ndarray::Array4<f32>,
+        properties: &CaseProperties,
+    ) -> Result<(), InferError> {
+        for (number, channel) in probabilities.outer_iter().enumerate() {
+            let data = channel.insert_axis(ndarray::Axis(0)).to_owned();
+            let image = nnunet_image::Image { data, geometry: properties.geometry.clone() };
+            let path = self.folder.join(format!("{id}_probabilities_{number}.nii.gz"));
+            nnunet_image::write_image(&path, &image)?;
         }
+        Ok(())
     }
+}
+
+fn write_properties(stem: &Path, properties: &CaseProperties, reader: &str) -> Result<(), InferError> {
+    Properties::of(properties).write(stem, reader)
+}
+
+/// The previous stage's segmentation of a case.
+pub(super) fn previous_file(folder: &Path, id: &str, ending: &str) -> Result<PathBuf, InferError> {
+    let file = with_ending(&folder.join(id), ending);
+    if file.is_file() {
+        return Ok(file);
+    }
+    Err(InferError::file(&file, "not found; the previous stage's segmentation of the case should be there"))
 }

@@ -2,19 +2,21 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use ndarray::{Array4, ArrayView4};
+use ndarray::{Array4, ArrayView3, ArrayView4, Axis, s};
 use nnunet_fingerprint::{DatasetJson, Fold};
-use nnunet_image::{Image, Progress};
+use nnunet_image::{BoundingBox, Progress};
 use nnunet_nn::{ModelCheckpoint, NnError, Parameters, UNet, read_checkpoint};
 use nnunet_plan::{Configuration, LabelRules, NetworkSpec, Plans};
-use nnunet_preprocess::{PreprocessedCase, preprocess_case};
+use nnunet_preprocess::{CaseProperties, PreprocessedCase, preprocess_case};
 
+use super::blocks::{Need, blocks};
+use super::case::CaseInput;
 use super::model_folder::ModelFolder;
 use super::network::Network;
-use crate::export::Export;
+use crate::export::{Block, Export};
 use crate::logits::Logits;
 use crate::window::{Flip, Window, flips, slide};
-use crate::{InferError, Prediction, PredictorOptions};
+use crate::{Accumulator, CancelToken, InferError, Prediction, PredictorOptions};
 
 /// A trained model that stays loaded and segments images, from several threads if need be.
 ///
@@ -39,7 +41,13 @@ pub struct Predictor {
     pub(super) rules: LabelRules,
     networks: Vec<Network>,
     flips: Vec<Flip>,
-    options: PredictorOptions,
+    pub(super) options: PredictorOptions,
+    /// Name of the configuration.
+    name: String,
+    /// Channels of the network's input.
+    channels: usize,
+    /// Bytes that the network needs for a tile, about.
+    tile_bytes: usize,
 }
 
 impl Predictor {
@@ -114,11 +122,23 @@ impl Predictor {
         if networks.is_empty() {
             return Err(InferError::NoNetwork);
         }
-        let Config { configuration, rules, .. } = config;
+        let tile_bytes = config.tile_bytes();
+        let Config { configuration, rules, channels, name, .. } = config;
         let axes = array_axes(&mirror_axes.unwrap_or_default(), configuration.patch_size.len())?;
         let flips = flips(if options.use_mirroring { &axes } else { &[] });
         let networks = networks.into_iter().map(|unet| Network { unet, device: device.clone() }).collect();
-        Ok(Self { plans, configuration, dataset, rules, networks, flips, options })
+        Ok(Self {
+            plans,
+            configuration,
+            dataset,
+            rules,
+            networks,
+            flips,
+            options,
+            name,
+            channels,
+            tile_bytes,
+        })
     }
 
     /// The labels that the model tells apart.
@@ -136,21 +156,34 @@ impl Predictor {
         &self.dataset
     }
 
+    /// Name of the model's configuration.
+    pub fn configuration_name(&self) -> &str {
+        &self.name
+    }
+
+    /// The configuration whose segmentations this model continues; none but for cascades.
+    pub fn previous_stage(&self) -> Option<&str> {
+        self.configuration.previous_stage.as_deref()
+    }
+
     /// Segments an image as it was read: preprocessing, sliding window, export to the image's own grid.
     ///
+    /// A [`CaseInput`] says more than an image alone: the previous stage's segmentation, a region of interest.
     /// `progress` counts tiles.
     ///
     /// # Errors
-    /// The wrong number of channels, an image that cannot be preprocessed, logits that are not finite, or too
-    /// little memory.
+    /// The wrong number of channels, an image that cannot be preprocessed, logits that are not finite, too
+    /// little memory, or a cascade without the previous stage.
     pub fn predict_image(
         &self,
-        image: Image,
+        case: impl Into<CaseInput>,
         with_probabilities: bool,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Prediction, InferError> {
-        let case = self.preprocess(image)?;
-        self.predict_preprocessed(case, with_probabilities, progress)
+        let case = case.into();
+        let (region, cancel) = (case.region, case.cancel.clone());
+        let prepared = self.preprocess(case)?;
+        self.run(prepared, region, with_probabilities, &cancel, progress)?.finish(self)
     }
 
     /// Logits `(channel, z, y, x)` of a preprocessed image `(channel, z, y, x)`, one channel per label or
@@ -165,62 +198,170 @@ impl Predictor {
         preprocessed: ArrayView4<'_, f32>,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Array4<f32>, InferError> {
-        Ok(self.logits(preprocessed, progress)?.to_array())
+        Ok(self.logits(preprocessed, None, &CancelToken::new(), progress)?.to_array())
     }
 
-    pub(super) fn preprocess(&self, image: Image) -> Result<PreprocessedCase, InferError> {
-        self.check_channels(image.data.dim().0)?;
-        Ok(preprocess_case(image, None, &self.plans, &self.configuration, &self.rules)?)
+    pub(super) fn preprocess(&self, case: CaseInput) -> Result<PreprocessedCase, InferError> {
+        let CaseInput { image, previous, .. } = case;
+        self.check_channels(image.data.dim().0, self.dataset.channel_names.len())?;
+        match (&self.configuration.previous_stage, &previous) {
+            (Some(stage), None) => {
+                let (configuration, previous) = (self.name.clone(), stage.clone());
+                return Err(InferError::PreviousStage { configuration, previous });
+            }
+            (None, Some(_)) => {
+                let text =
+                    format!("configuration {} does not continue another one's segmentations", self.name);
+                return Err(InferError::Model(text));
+            }
+            _ => {}
+        }
+        let mut case = preprocess_case(image, previous, &self.plans, &self.configuration, &self.rules)?;
+        if self.configuration.previous_stage.is_some() {
+            case.data = with_one_hot(case.data, case.seg.view(), self.rules.foreground_labels());
+        }
+        Ok(case)
     }
 
-    pub(super) fn predict_preprocessed(
+    /// The network's part of a prediction.
+    pub(super) fn run(
         &self,
         case: PreprocessedCase,
+        region: Option<BoundingBox>,
         with_probabilities: bool,
+        cancel: &CancelToken,
         progress: &(dyn Fn(Progress<'_>) + Sync),
-    ) -> Result<Prediction, InferError> {
+    ) -> Result<Predicted, InferError> {
         let PreprocessedCase { data, properties, seg } = case;
         drop(seg);
-        let logits = self.logits(data.view(), progress)?;
-        drop(data);
-        let export = Export {
-            properties: &properties,
-            plans: &self.plans,
-            configuration: &self.configuration,
-            rules: &self.rules,
-            with_probabilities,
+        let (_, z, y, x) = data.dim();
+        let export = self.export(&properties, with_probabilities, [z, y, x])?;
+        let out = match &region {
+            Some(region) => export.within(region),
+            None => Some(export.whole()),
         };
-        export.run(logits)
+        let Some(out) = out else {
+            return Ok(Predicted::Done(export.finish(export.canvas()?)));
+        };
+        let blocks = blocks(&export, out, self.need(&data, &export, with_probabilities))?;
+        let single = blocks.len() == 1;
+        let mut canvas = if single { None } else { Some(export.canvas()?) };
+        for block in &blocks {
+            let logits = self.logits(data.view(), Some(block.low), cancel, progress)?;
+            match &mut canvas {
+                Some(canvas) => export.fill(canvas, block, &logits)?,
+                None => {
+                    let (block, shape) = (*block, [z, y, x]);
+                    return Ok(Predicted::Logits { logits, block, shape, properties, with_probabilities });
+                }
+            }
+        }
+        canvas.map(|canvas| Predicted::Done(export.finish(canvas))).ok_or(InferError::NoNetwork)
+    }
+
+    fn export(
+        &self,
+        properties: &CaseProperties,
+        with_probabilities: bool,
+        shape: [usize; 3],
+    ) -> Result<Export<'_>, InferError> {
+        Export::new(properties, &self.plans, &self.configuration, &self.rules, with_probabilities, shape)
+    }
+
+    fn need(&self, data: &Array4<f32>, export: &Export<'_>, with_probabilities: bool) -> Need {
+        let heads = self.rules.num_heads();
+        let result = size_of::<i16>() + if with_probabilities { heads * size_of::<f32>() } else { 0 };
+        let image = data.len() * size_of::<f32>();
+        let sums = match self.options.accumulator {
+            Accumulator::F32 => heads * 4 + 4,
+            // The mean of several folds is kept beside the sums of one.
+            Accumulator::F16 if self.networks.len() > 1 => heads * 4 + 2,
+            Accumulator::F16 => heads * 2 + 2,
+        };
+        Need {
+            fixed: image + export.voxels() * result + self.tile_bytes,
+            per_voxel: sums,
+            limit: self.options.memory_bytes(),
+        }
     }
 
     fn logits(
         &self,
         image: ArrayView4<'_, f32>,
+        region: Option<BoundingBox>,
+        cancel: &CancelToken,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Logits, InferError> {
-        self.check_channels(image.dim().0)?;
+        self.check_channels(image.dim().0, self.channels)?;
         let window = Window {
             patch: self.configuration.patch_3d(),
             planar: self.configuration.is_2d(),
             heads: self.rules.num_heads(),
             flips: &self.flips,
             options: &self.options,
+            region,
+            cancel,
         };
         slide(&window, image, &self.networks, progress)
     }
 
-    fn check_channels(&self, found: usize) -> Result<(), InferError> {
-        let names = &self.dataset.channel_names;
-        if found == names.len() {
+    fn check_channels(&self, found: usize, expected: usize) -> Result<(), InferError> {
+        if found == expected {
             return Ok(());
         }
-        let list: Vec<&str> = names.values().map(String::as_str).collect();
-        Err(InferError::Channels { found, expected: names.len(), names: list.join(", ") })
+        let names = &self.dataset.channel_names;
+        let mut list: Vec<&str> = names.values().map(String::as_str).collect();
+        if expected > names.len() {
+            list.push("and one per label of the previous stage");
+        }
+        Err(InferError::Channels { found, expected, names: list.join(", ") })
     }
+}
+
+/// A case that the network is done with.
+pub(super) enum Predicted {
+    /// All that is left is to bring the logits to the image's grid.
+    Logits {
+        logits: Logits,
+        block: Block,
+        /// Shape of the network's grid.
+        shape: [usize; 3],
+        properties: CaseProperties,
+        with_probabilities: bool,
+    },
+    Done(Prediction),
+}
+
+impl Predicted {
+    pub(super) fn finish(self, predictor: &Predictor) -> Result<Prediction, InferError> {
+        match self {
+            Self::Done(prediction) => Ok(prediction),
+            Self::Logits { logits, block, shape, properties, with_probabilities } => {
+                let export = predictor.export(&properties, with_probabilities, shape)?;
+                let mut canvas = export.canvas()?;
+                export.fill(&mut canvas, &block, &logits)?;
+                drop(logits);
+                Ok(export.finish(canvas))
+            }
+        }
+    }
+}
+
+/// The image with one more channel per label, 1 where the segmentation has it and 0 elsewhere.
+fn with_one_hot(image: Array4<f32>, seg: ArrayView3<'_, i16>, labels: &[i16]) -> Array4<f32> {
+    let (channels, z, y, x) = image.dim();
+    let mut all = Array4::zeros((channels + labels.len(), z, y, x));
+    all.slice_mut(s![..channels, .., .., ..]).assign(&image);
+    for (i, &label) in labels.iter().enumerate() {
+        let mut channel = all.index_axis_mut(Axis(0), channels + i);
+        channel.zip_mut_with(&seg, |to, &here| *to = f32::from(u8::from(here == label)));
+    }
+    all
 }
 
 /// A configuration of the plans and the labels that go with it.
 struct Config {
+    name: String,
     configuration: Configuration,
     rules: LabelRules,
     channels: usize,
@@ -230,12 +371,6 @@ struct Config {
 impl Config {
     fn new(plans: &Plans, name: &str, dataset: &DatasetJson) -> Result<Self, InferError> {
         let configuration = plans.configuration(name)?;
-        if let Some(previous) = &configuration.previous_stage {
-            let text = format!(
-                "configuration {name} continues the predictions of {previous}, which is not supported"
-            );
-            return Err(InferError::Model(text));
-        }
         let spec = configuration.architecture.resolve()?;
         if spec.dims != configuration.patch_size.len() {
             let (dims, patch) = (spec.dims, &configuration.patch_size);
@@ -243,7 +378,23 @@ impl Config {
                 "its network has {dims} dimensions, its patch size is {patch:?}"
             )));
         }
-        Ok(Self { configuration, rules: dataset.label_rules()?, channels: dataset.channel_names.len(), spec })
+        let rules = dataset.label_rules()?;
+        let mut channels = dataset.channel_names.len();
+        if configuration.previous_stage.is_some() {
+            channels += rules.foreground_labels().len();
+        }
+        Ok(Self { name: name.to_owned(), configuration, rules, channels, spec })
+    }
+
+    /// Bytes of the feature maps that are held at the same time, about: those for the decoder, and three of the largest.
+    fn tile_bytes(&self) -> usize {
+        let mut voxels: usize = self.configuration.patch_3d().iter().product();
+        let mut values = 3 * self.spec.features.first().copied().unwrap_or(0) * voxels;
+        for (features, stride) in self.spec.features.iter().zip(&self.spec.strides) {
+            voxels /= stride.iter().product::<usize>().max(1);
+            values += features * voxels;
+        }
+        values * size_of::<f32>()
     }
 
     /// The network that the configuration names, with these weights.

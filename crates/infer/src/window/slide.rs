@@ -1,12 +1,14 @@
 use half::f16;
 use ndarray::{ArrayView4, s};
-use nnunet_image::Progress;
+use nnunet_image::{BoundingBox, Progress};
 use rayon::prelude::*;
 
 use super::mirror::{Flip, add_flipped, copy_flipped};
 use super::sums::{Sums, Tile};
 use crate::logits::{Logits, Values};
-use crate::{Accumulator, InferError, PredictorOptions, gaussian_importance_map, tile_positions};
+use crate::{
+    Accumulator, CancelToken, InferError, PredictorOptions, gaussian_importance_map, tile_positions,
+};
 
 /// What is slid over an image.
 pub(crate) trait TileNetwork: Sync {
@@ -25,11 +27,15 @@ pub(crate) struct Window<'a> {
     /// The mirrored versions of a tile to average.
     pub(crate) flips: &'a [Flip],
     pub(crate) options: &'a PredictorOptions,
+    /// The voxels whose logits are wanted; none for all.
+    pub(crate) region: Option<BoundingBox>,
+    pub(crate) cancel: &'a CancelToken,
 }
 
 /// Logits of a preprocessed image `(channel, z, y, x)`, averaged over mirrored versions, tiles and networks.
 ///
-/// An image smaller than the patch is thought to lie in its middle, surrounded by zeros.
+/// An image smaller than the patch is thought to lie in its middle, surrounded by zeros. With a region, the logits are those
+/// of its voxels alone: the same as without, from the tiles that reach them.
 pub(crate) fn slide<N: TileNetwork>(
     window: &Window<'_>,
     image: ArrayView4<'_, f32>,
@@ -70,7 +76,7 @@ fn add_halves(sum: &mut Logits, fold: &Logits) {
 /// Where the tiles of one image begin, in voxels of the image; negative where the image is smaller than the
 /// patch.
 struct TilePlan {
-    shape: [usize; 3],
+    region: BoundingBox,
     channels: usize,
     origins: Vec<[isize; 3]>,
     importance: Option<Vec<f32>>,
@@ -89,12 +95,27 @@ impl TilePlan {
         }
         let below: [usize; 3] = std::array::from_fn(|axis| (padded[axis] - shape[axis]) / 2);
         let [zs, ys, xs] = positions;
+        let whole = BoundingBox { start: [0; 3], end: shape };
+        let region = window.region.unwrap_or(whole);
+        if (0..3).any(|axis| region.start[axis] >= region.end[axis] || region.end[axis] > shape[axis]) {
+            let (found, expected) = (region.end.to_vec(), shape.to_vec());
+            return Err(InferError::Shape { what: "the region", found, expected });
+        }
         let mut origins = Vec::with_capacity(zs.len() * ys.len() * xs.len());
         for &z in &zs {
             for &y in &ys {
                 for &x in &xs {
                     let at = [z, y, x];
-                    origins.push(std::array::from_fn(|axis| at[axis] as isize - below[axis] as isize));
+                    let origin: [isize; 3] =
+                        std::array::from_fn(|axis| at[axis] as isize - below[axis] as isize);
+                    let reaches = (0..3).all(|axis| {
+                        origin[axis] < region.end[axis] as isize
+                            && origin[axis].saturating_add_unsigned(window.patch[axis])
+                                > region.start[axis] as isize
+                    });
+                    if reaches {
+                        origins.push(origin);
+                    }
                 }
             }
         }
@@ -102,7 +123,7 @@ impl TilePlan {
             .options
             .use_gaussian
             .then(|| gaussian_importance_map(window.patch).into_raw_vec_and_offset().0);
-        Ok(Self { shape, channels, origins, importance })
+        Ok(Self { region, channels, origins, importance })
     }
 
     fn run<N: TileNetwork>(
@@ -116,17 +137,19 @@ impl TilePlan {
             return Err(InferError::NoNetwork);
         }
         let voxels: usize = window.patch.iter().product();
-        let mut sums = Sums::new(window.options.accumulator, self.shape, window.heads)?;
+        let mut sums = Sums::new(window.options.accumulator, self.region.shape(), window.heads)?;
         let mut tile = vec![0.0; self.channels * voxels];
         let mut mean = vec![0.0; window.heads * voxels];
         for (number, &origin) in self.origins.iter().enumerate() {
+            window.cancel.check()?;
             cut(image, origin, window.patch, &mut tile);
             self.average(window, &tile, networks, &mut mean)?;
+            let origin = std::array::from_fn(|axis| origin[axis] - self.region.start[axis] as isize);
             let tile = Tile { logits: &mean, patch: window.patch, origin };
             sums.add(&tile, self.importance.as_deref());
             done(number + 1);
         }
-        sums.finish()
+        sums.finish(self.region.start)
     }
 
     /// Mean of the logits of a tile over mirrored versions and networks.
@@ -235,7 +258,15 @@ mod tests {
             ..PredictorOptions::default()
         };
         let flips = flips(axes);
-        let window = Window { patch, planar: patch[0] == 1, heads: 2, flips: &flips, options: &options };
+        let window = Window {
+            patch,
+            planar: patch[0] == 1,
+            heads: 2,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let found = slide(&window, image(1, shape).view(), &[Pattern], &|_| {}).unwrap().to_array();
         assert_eq!(found, golden(bytes, (2, shape[0], shape[1], shape[2])));
     }
@@ -263,7 +294,15 @@ mod tests {
             let options =
                 PredictorOptions { tile_step_size: step, accumulator, ..PredictorOptions::default() };
             let flips = flips(&[1, 2]);
-            let window = Window { patch, planar: patch[0] == 1, heads: 3, flips: &flips, options: &options };
+            let window = Window {
+                patch,
+                planar: patch[0] == 1,
+                heads: 3,
+                flips: &flips,
+                options: &options,
+                region: None,
+                cancel: &CancelToken::new(),
+            };
             // Two networks: means of their logits.
             let found =
                 slide(&window, image.view(), &[Linear(2.0), Linear(4.0)], &|_| {}).unwrap().to_array();
@@ -276,10 +315,75 @@ mod tests {
     }
 
     #[test]
+    fn a_region_has_the_logits_of_the_whole() {
+        let image = image(1, [11, 9, 14]);
+        let flips = flips(&[0, 1, 2]);
+        for accumulator in [Accumulator::F32, Accumulator::F16] {
+            let options = PredictorOptions { accumulator, ..PredictorOptions::default() };
+            let cancel = CancelToken::new();
+            let predict = |region| {
+                let patch = [8, 12, 6];
+                let window = Window {
+                    patch,
+                    planar: false,
+                    heads: 2,
+                    flips: &flips,
+                    options: &options,
+                    region,
+                    cancel: &cancel,
+                };
+                slide(&window, image.view(), &[Pattern], &|_| {}).map(|logits| logits.to_array())
+            };
+            let whole = predict(None).unwrap();
+            for (start, end) in [([2, 3, 4], [5, 8, 14]), ([10, 0, 0], [11, 1, 1]), ([0, 0, 0], [11, 9, 14])]
+            {
+                let part = predict(Some(BoundingBox { start, end })).unwrap();
+                let expected =
+                    whole.slice(s![.., start[0]..end[0], start[1]..end[1], start[2]..end[2]]).to_owned();
+                assert_eq!(part, expected);
+            }
+            let outside = predict(Some(BoundingBox { start: [0; 3], end: [11, 10, 14] })).unwrap_err();
+            assert!(matches!(outside, InferError::Shape { .. }), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_cancelled_prediction_ends_before_the_next_tile() {
+        let options = PredictorOptions::default();
+        let flips = flips(&[]);
+        let cancel = CancelToken::new();
+        let window = Window {
+            patch: [4; 3],
+            planar: false,
+            heads: 3,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &cancel,
+        };
+        let tiles = std::sync::atomic::AtomicUsize::new(0);
+        let stop = |_: Progress<'_>| {
+            tiles.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            cancel.cancel();
+        };
+        let error = slide(&window, image(2, [9, 9, 9]).view(), &[Linear(1.0)], &stop).unwrap_err();
+        assert!(matches!(error, InferError::Cancelled), "{error}");
+        assert_eq!(tiles.into_inner(), 1);
+    }
+
+    #[test]
     fn every_tile_is_reported() {
         let options = PredictorOptions { accumulator: Accumulator::F16, ..PredictorOptions::default() };
         let flips = flips(&[]);
-        let window = Window { patch: [4; 3], planar: false, heads: 3, flips: &flips, options: &options };
+        let window = Window {
+            patch: [4; 3],
+            planar: false,
+            heads: 3,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let seen = std::sync::Mutex::new(Vec::new());
         let progress = |p: Progress<'_>| seen.lock().unwrap().push((p.done, p.total));
         slide(&window, image(2, [4, 4, 6]).view(), &[Linear(1.0), Linear(1.0)], &progress).unwrap();
@@ -290,7 +394,15 @@ mod tests {
     fn logits_that_are_not_finite_are_an_error_with_their_place() {
         let options = PredictorOptions::default();
         let flips = flips(&[]);
-        let window = Window { patch: [2, 4, 4], planar: false, heads: 3, flips: &flips, options: &options };
+        let window = Window {
+            patch: [2, 4, 4],
+            planar: false,
+            heads: 3,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let mut image = image(2, [4, 5, 6]);
         for bad in [f32::NAN, f32::INFINITY] {
             image[[1, 2, 3, 4]] = bad;
@@ -303,7 +415,15 @@ mod tests {
     fn wrong_networks_and_empty_images_are_errors() {
         let options = PredictorOptions::default();
         let flips = flips(&[]);
-        let window = Window { patch: [2, 4, 4], planar: false, heads: 5, flips: &flips, options: &options };
+        let window = Window {
+            patch: [2, 4, 4],
+            planar: false,
+            heads: 5,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let slid =
             |image: Array4<f32>, networks: &[Linear]| slide(&window, image.view(), networks, &|_| {}).err();
         let image = image(2, [4, 5, 6]);

@@ -37,14 +37,14 @@ impl Sums {
         }
     }
 
-    /// The weighted means.
+    /// The weighted means; `start` is the first voxel, for errors.
     ///
     /// # Errors
     /// A mean that is infinite or not a number.
-    pub(crate) fn finish(self) -> Result<Logits, InferError> {
+    pub(crate) fn finish(self, start: [usize; 3]) -> Result<Logits, InferError> {
         match self {
-            Self::F32(buffers) => buffers.finish(Values::F32),
-            Self::F16(buffers) => buffers.finish(Values::F16),
+            Self::F32(buffers) => buffers.finish(start, Values::F32),
+            Self::F16(buffers) => buffers.finish(start, Values::F16),
         }
     }
 }
@@ -96,7 +96,7 @@ impl<N: Number> Buffers<N> {
         );
     }
 
-    fn finish(mut self, values: fn(Vec<N>) -> Values) -> Result<Logits, InferError> {
+    fn finish(mut self, start: [usize; 3], values: fn(Vec<N>) -> Values) -> Result<Logits, InferError> {
         let channels = self.channels.max(1);
         let block = 4096;
         let bad = self
@@ -111,7 +111,10 @@ impl<N: Number> Buffers<N> {
             .min();
         if let Some(voxel) = bad {
             let [_, y, x] = self.shape;
-            return Err(InferError::NotFinite { voxel: [voxel / (y * x), voxel / x % y, voxel % x] });
+            let local = [voxel / (y * x), voxel / x % y, voxel % x];
+            return Err(InferError::NotFinite {
+                voxel: std::array::from_fn(|axis| start[axis] + local[axis]),
+            });
         }
         Ok(Logits { shape: self.shape, channels: self.channels, values: values(self.logits) })
     }

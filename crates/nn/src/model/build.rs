@@ -78,6 +78,12 @@ pub(crate) fn entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Vec<
     list.entries
 }
 
+/// First names of all weights, in the order of [`entries`].
+pub(crate) fn weight_names(spec: &NetworkSpec) -> Vec<String> {
+    // Names do not depend on the channels of the input and output.
+    entries(spec, 1, 1).into_iter().map(|entry| entry.name).collect()
+}
+
 /// Which skip path the residual block `block` of a stage has: whether it pools, and whether it projects.
 pub(crate) fn skip_path(spec: &NetworkSpec, stage: usize, block: usize, channels: usize) -> (bool, bool) {
     let pools = block == 0 && spec.strides[stage] != [1; 3];

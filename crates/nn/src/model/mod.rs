@@ -6,5 +6,6 @@ mod network;
 mod parameters;
 mod unet;
 
+pub(crate) use build::weight_names;
 pub use parameters::Parameters;
 pub use unet::UNet;

@@ -2,9 +2,10 @@
 
 mod host;
 mod names;
-mod pickle;
+pub mod pickle;
 mod pth;
 mod safetensors;
+mod training;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use candle_core::Tensor;
 pub(crate) use host::host_values;
 pub(crate) use names::canonical_name;
 pub use safetensors::{TensorsAndMetadata, read_safetensors, write_safetensors};
+pub use training::TrainingCheckpoint;
 
 use crate::NnError;
 

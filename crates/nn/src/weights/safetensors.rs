@@ -13,7 +13,7 @@ use super::{ModelCheckpoint, host_values};
 use crate::NnError;
 
 /// Format that the metadata names.
-const FORMAT: &str = "nnunet-1";
+pub(super) const FORMAT: &str = "nnunet-1";
 
 /// Writes tensors as 32-bit floats with metadata: the whole file or, if anything fails, none.
 ///

@@ -1,12 +1,17 @@
-//! The training curve: losses on the left axis, pseudo Dice on the right.
+//! The training curves, three panels: losses (left axis) with the pseudo Dice (right axis), seconds per epoch, learning
+//! rate.
 
 use std::path::Path;
 
+use nnunet_train::EpochRecord;
+use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::{PlotError, embed_font, write_png};
 
-const SIZE: (u32, u32) = (1000, 620);
+const SIZE: (u32, u32) = (1000, 1300);
+/// Heights of the panels below the first.
+const SMALL: u32 = 340;
 
 /// One number of an epoch.
 type Value = fn(&CurvePoint) -> f64;
@@ -22,9 +27,26 @@ pub struct CurvePoint {
     pub pseudo_dice: f64,
     /// Exponential moving average of the pseudo Dice.
     pub ema_dice: f64,
+    /// Duration of the epoch.
+    pub seconds: f64,
+    /// Learning rate of the epoch.
+    pub lr: f64,
 }
 
-/// Draws the losses and the pseudo Dice of each epoch (counted from 0) into a PNG file.
+impl From<&EpochRecord> for CurvePoint {
+    fn from(record: &EpochRecord) -> Self {
+        Self {
+            train_loss: record.train_loss,
+            val_loss: record.val_loss,
+            pseudo_dice: record.mean_fg_dice.into(),
+            ema_dice: record.ema_fg_dice.into(),
+            seconds: record.seconds,
+            lr: record.lr,
+        }
+    }
+}
+
+/// Draws losses and pseudo Dice, duration and learning rate of each epoch (counted from 0) into a PNG file.
 ///
 /// # Errors
 /// [`PlotError::Empty`] without a point; otherwise what kept the picture from being drawn or written.
@@ -42,15 +64,61 @@ pub fn training_curve(points: &[CurvePoint], title: &str, path: &Path) -> Result
 fn draw(points: &[CurvePoint], title: &str, pixels: &mut [u8]) -> Result<(), Box<dyn std::error::Error>> {
     let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
+    let (top, rest) = root.split_vertically(SIZE.1 - 2 * SMALL);
+    let (middle, bottom) = rest.split_vertically(SMALL);
+    draw_losses(points, title, &top)?;
+    draw_small(points, "seconds per epoch", |p| p.seconds, &middle)?;
+    draw_small(points, "learning rate", |p| p.lr, &bottom)?;
+    root.present()?;
+    Ok(())
+}
+
+type Area<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
+
+/// One number of each epoch, from 0 up.
+fn draw_small(
+    points: &[CurvePoint],
+    name: &str,
+    value: Value,
+    area: &Area<'_>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let values =
+        || points.iter().enumerate().map(|(i, p)| (i as f64, value(p))).filter(|(_, v)| v.is_finite());
+    let high = values().map(|(_, v)| v).fold(0.0, f64::max).max(1e-9);
+    let mut chart = ChartBuilder::on(area)
+        .margin(14)
+        .x_label_area_size(44)
+        .y_label_area_size(80)
+        .right_y_label_area_size(60)
+        .build_cartesian_2d(0.0..(points.len() as f64 - 1.0).max(1.0), 0.0..high * 1.05)?;
+    chart
+        .configure_mesh()
+        .x_desc("epoch")
+        .y_desc(name)
+        .x_label_formatter(&|v| epoch_label(*v))
+        .x_labels(points.len().clamp(2, 12))
+        .y_label_formatter(&|v| if high < 0.1 { format!("{v:.1e}") } else { format!("{v:.1}") })
+        .label_style(("sans-serif", 16))
+        .light_line_style(BLACK.mix(0.05))
+        .draw()?;
+    chart.draw_series(LineSeries::new(values(), RGBColor(31, 90, 180).stroke_width(2)))?;
+    Ok(())
+}
+
+fn draw_losses(
+    points: &[CurvePoint],
+    title: &str,
+    root: &Area<'_>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let losses = || points.iter().flat_map(|p| [p.train_loss, p.val_loss]).filter(|v| v.is_finite());
     let low = losses().fold(f64::INFINITY, f64::min).min(-0.1);
     let high = losses().fold(f64::NEG_INFINITY, f64::max).max(0.1);
     let epochs = 0.0..(points.len() as f64 - 1.0).max(1.0);
-    let mut chart = ChartBuilder::on(&root)
+    let mut chart = ChartBuilder::on(root)
         .caption(title, ("sans-serif", 26))
         .margin(14)
         .x_label_area_size(44)
-        .y_label_area_size(60)
+        .y_label_area_size(80)
         .right_y_label_area_size(60)
         .build_cartesian_2d(epochs.clone(), low - 0.05..high + 0.05)?
         .set_secondary_coord(epochs, 0.0..1.0);
@@ -88,7 +156,6 @@ fn draw(points: &[CurvePoint], title: &str, pixels: &mut [u8]) -> Result<(), Box
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 16))
         .draw()?;
-    root.present()?;
     Ok(())
 }
 
@@ -102,7 +169,14 @@ mod tests {
     use super::*;
 
     fn point(loss: f64) -> CurvePoint {
-        CurvePoint { train_loss: loss, val_loss: loss + 0.1, pseudo_dice: f64::NAN, ema_dice: 0.5 }
+        CurvePoint {
+            train_loss: loss,
+            val_loss: loss + 0.1,
+            pseudo_dice: f64::NAN,
+            ema_dice: 0.5,
+            seconds: 3.0,
+            lr: 0.01,
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use candle_core::{Device, Tensor};
-use ndarray::{ArrayView4, Axis};
+use ndarray::{Array3, Array4, ArrayView4, Axis, concatenate};
 use nnunet_augment::{Pipeline, Sample, deep_supervision_targets, sample_rng};
 
 use super::{Job, Phase};
@@ -82,10 +82,29 @@ impl BatchMaker {
         let drawn = plan.sampler.draw(index, &mut rng)?;
         let source = plan.sampler.source();
         let (image, labels) = source.read_patch(&drawn.case, drawn.lower, plan.sampler.loaded())?;
-        let sample = Sample { image, labels: labels.insert_axis(Axis(0)) };
+        let labels = match plan.pipeline.config().cascade {
+            None => labels.insert_axis(Axis(0)),
+            Some(_) => {
+                let previous = source.read_previous(&drawn.case, drawn.lower, plan.sampler.loaded())?;
+                with_previous(&drawn.case, labels, previous)?
+            }
+        };
+        let sample = Sample { image, labels };
         let sample = plan.pipeline.run(sample, &mut rng).map_err(|e| TrainError::case(&drawn.case, e))?;
         Ok((drawn.case, sample))
     }
+}
+
+/// The labels of both stages as the channels of one array.
+fn with_previous(
+    case: &str,
+    labels: Array3<i16>,
+    previous: Option<Array3<i16>>,
+) -> Result<Array4<i16>, TrainError> {
+    let wrong = |message: String| TrainError::Case { case: case.to_owned(), message, source: None };
+    let previous = previous.ok_or_else(|| wrong("no segmentation of the previous stage".to_owned()))?;
+    let [labels, previous] = [labels, previous].map(|labels| labels.insert_axis(Axis(0)));
+    concatenate(Axis(0), &[labels.view(), previous.view()]).map_err(|e| wrong(e.to_string()))
 }
 
 /// A batch under construction.

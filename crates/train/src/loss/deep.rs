@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use super::{LossRules, Targets, dice_ce, dice_ce_value};
+use super::{LossRules, Targets, segmentation_loss, segmentation_loss_value};
 use crate::TrainError;
 
 /// Weights of the outputs, highest resolution first: halved at each step, the last one zero, their sum one.
@@ -44,7 +44,7 @@ impl DeepLoss {
     pub fn loss(&self, outputs: &[Tensor], targets: &[Targets]) -> Result<(Tensor, f64), TrainError> {
         let mut sum: Option<(Tensor, f64)> = None;
         for (logits, targets, weight) in self.terms(outputs, targets)? {
-            let (term, value) = dice_ce(logits, targets, &self.rules, weight)?;
+            let (term, value) = segmentation_loss(logits, targets, &self.rules, weight)?;
             sum = Some(match sum {
                 None => (term, value * weight),
                 Some((tensor, total)) => ((tensor + term)?, total + value * weight),
@@ -60,7 +60,7 @@ impl DeepLoss {
     pub fn value(&self, outputs: &[Tensor], targets: &[Targets]) -> Result<f64, TrainError> {
         let mut sum = 0.0;
         for (logits, targets, weight) in self.terms(outputs, targets)? {
-            sum += weight * dice_ce_value(logits, targets, &self.rules)?;
+            sum += weight * segmentation_loss_value(logits, targets, &self.rules)?;
         }
         Ok(sum)
     }

@@ -2,11 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::LossRules;
+use super::weighted::weighted;
+use super::{EntropyTerm, LossRules};
 
 /// Voxels per task. Fixed, so that sums do not depend on the number of threads.
-const CHUNK: usize = 8192;
-const SMOOTH: f64 = 1e-5;
+pub(super) const CHUNK: usize = 8192;
 const TINY: f64 = 1e-8;
 
 /// Sums over voxels of one sample.
@@ -45,6 +45,9 @@ impl Sums {
 #[derive(Debug)]
 pub(super) struct Coefficients {
     entropy: f32,
+    /// Factors of the voxels on top of `entropy`; empty where they are all one.
+    factors: Vec<f32>,
+    label_smoothing: f32,
     per_sample: Vec<(Vec<f32>, Vec<f32>)>,
 }
 
@@ -163,9 +166,37 @@ fn softmax(z: &[f32], p: &mut [f32]) -> f32 {
 }
 
 /// The loss and what the gradient needs to know about it; `weight` scales the gradient alone.
-pub(super) fn evaluate(rules: &LossRules, sums: &[Sums], voxels: usize, weight: f64) -> (f64, Coefficients) {
-    let (entropy, scale) = entropy(rules, sums, voxels);
+pub(super) fn evaluate(
+    rules: &LossRules,
+    sums: &[Sums],
+    logits: &[f32],
+    labels: &[i16],
+    weight: f64,
+) -> (f64, Coefficients) {
+    let voxels = labels.len() / sums.len().max(1);
+    let term = rules.terms().entropy;
+    let (entropy, scale, factors) = match term {
+        None => (0.0, 0.0, Vec::new()),
+        Some(term) if term == EntropyTerm::PLAIN => {
+            let (entropy, scale) = entropy(rules, sums, voxels);
+            (entropy, scale, Vec::new())
+        }
+        Some(term) => {
+            let all = weighted(rules, term, logits, labels);
+            (all.value, 1.0, all.factors)
+        }
+    };
+    let (dice, per_sample) = dice(rules, sums, weight);
+    let label_smoothing = term.map_or(0.0, |term| term.label_smoothing as f32);
+    (entropy + dice, Coefficients { entropy: (scale * weight) as f32, factors, label_smoothing, per_sample })
+}
+
+/// Negative soft Dice and its coefficients for each sample.
+fn dice(rules: &LossRules, sums: &[Sums], weight: f64) -> (f64, Vec<(Vec<f32>, Vec<f32>)>) {
     let c = rules.channels();
+    let Some(smooth) = rules.terms().dice else {
+        return (0.0, vec![(vec![0.0; c], vec![0.0; c]); sums.len()]);
+    };
     let first = usize::from(!rules.has_regions());
     let groups: Vec<Sums> = if rules.batch_dice() { vec![total(c, sums)] } else { sums.to_vec() };
     let count = (groups.len() * (c - first)) as f64;
@@ -174,8 +205,8 @@ pub(super) fn evaluate(rules: &LossRules, sums: &[Sums], voxels: usize, weight: 
     for group in &groups {
         let (mut overlap, mut everywhere) = (vec![0.0_f32; c], vec![0.0_f32; c]);
         for k in first..c {
-            let top = 2.0 * group.intersection[k] + SMOOTH;
-            let sum = group.target[k] + group.predicted[k] + SMOOTH;
+            let top = 2.0 * group.intersection[k] + smooth;
+            let sum = group.target[k] + group.predicted[k] + smooth;
             let bottom = sum.max(TINY);
             dice += top / bottom;
             overlap[k] = (-2.0 / bottom / count * weight) as f32;
@@ -186,11 +217,10 @@ pub(super) fn evaluate(rules: &LossRules, sums: &[Sums], voxels: usize, weight: 
     if rules.batch_dice() {
         coefficients = vec![coefficients.remove(0); sums.len()];
     }
-    let dice = if count > 0.0 { -dice / count } else { 0.0 };
-    (entropy + dice, Coefficients { entropy: (scale * weight) as f32, per_sample: coefficients })
+    (if count > 0.0 { -dice / count } else { 0.0 }, coefficients)
 }
 
-/// Value of the cross-entropy and the factor of each voxel's (or element's) term in it.
+/// Value of the plain cross-entropy and the factor of each voxel's (or element's) term in it.
 fn entropy(rules: &LossRules, sums: &[Sums], voxels: usize) -> (f64, f64) {
     let sum: f64 = sums.iter().map(|s| s.entropy).sum();
     let valid = sums.iter().map(|s| s.valid).sum::<u64>() as f64;
@@ -213,21 +243,37 @@ pub(super) fn backward(
     out: &mut [f32],
 ) {
     let c = rules.channels();
-    out.par_chunks_mut(voxels * c).zip(labels.par_chunks(voxels)).zip(&coefficients.per_sample).for_each(
-        |((out, labels), (overlap, everywhere))| {
-            out.par_chunks_mut(CHUNK * c).zip(labels.par_chunks(CHUNK)).for_each(|(out, labels)| {
-                for (p, &label) in out.chunks_exact_mut(c).zip(labels) {
+    let Coefficients { entropy, factors, label_smoothing, per_sample } = coefficients;
+    let sample = |b: usize, out: &mut [f32], labels: &[i16]| {
+        let (overlap, everywhere) = &per_sample[b];
+        out.par_chunks_mut(CHUNK * c).zip(labels.par_chunks(CHUNK)).enumerate().for_each(
+            |(chunk, (out, labels))| {
+                let first = b * voxels + chunk * CHUNK;
+                for (v, (p, &label)) in out.chunks_exact_mut(c).zip(labels).enumerate() {
+                    let entropy = entropy * factors.get(first + v).copied().unwrap_or(1.0);
                     if Some(label) == rules.ignore() {
                         p.fill(0.0);
                     } else if let Some(row) = rules.row(label) {
-                        region_gradient(p, row, overlap, everywhere, coefficients.entropy);
+                        region_gradient(p, row, overlap, everywhere, entropy);
                     } else {
-                        label_gradient(p, label as usize, overlap, everywhere, coefficients.entropy);
+                        label_gradient(p, label as usize, overlap, everywhere, entropy);
+                        if *label_smoothing > 0.0 {
+                            smooth_gradient(p, label as usize, entropy * label_smoothing);
+                        }
                     }
                 }
-            });
-        },
-    );
+            },
+        );
+    };
+    let samples = out.par_chunks_mut(voxels * c).zip(labels.par_chunks(voxels)).enumerate();
+    samples.for_each(|(b, (out, labels))| sample(b, out, labels));
+}
+
+/// Moves `share` of the target from the label to all channels alike.
+fn smooth_gradient(p: &mut [f32], t: usize, share: f32) {
+    let each = share / p.len() as f32;
+    p.iter_mut().for_each(|p| *p -= each);
+    p[t] += share;
 }
 
 fn label_gradient(p: &mut [f32], t: usize, overlap: &[f32], everywhere: &[f32], entropy: f32) {

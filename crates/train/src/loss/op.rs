@@ -3,15 +3,17 @@ use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 use super::{LossRules, Targets, kernel};
 use crate::{TrainError, host::with_slice};
 
-/// Cross-entropy plus negative soft Dice of channels-last logits `(batch, z, y, x, channels)`, times `weight`.
+/// The loss of channels-last logits `(batch, z, y, x, channels)`, times `weight`; by default cross-entropy plus
+/// negative soft Dice.
 ///
 /// Returns the differentiable scalar and its value without `weight`. Value and gradient are computed together; the
-/// backward pass only hands the gradient over. With regions the cross-entropy is binary. Follows nnU-Net v2.8.1:
-/// smoothing 1e-5, the mean over samples and channels (`batch_dice` off) or over channels.
+/// backward pass only hands the gradient over. With regions the cross-entropy is binary. Follows nnU-Net v2.8.1: Dice
+/// is the mean over samples and channels (`batch_dice` off) or over channels. [`LossRules::with_terms`] chooses other
+/// terms.
 ///
 /// # Errors
 /// If shapes do not match or a label is neither a channel nor the ignore label.
-pub fn dice_ce(
+pub fn segmentation_loss(
     logits: &Tensor,
     targets: &Targets,
     rules: &LossRules,
@@ -21,7 +23,7 @@ pub fn dice_ce(
     let (value, gradient) = with_slice(logits, |logits| {
         let mut out = vec![0.0; logits.len()];
         let sums = kernel::forward(rules, voxels, logits, targets.labels(), &mut out);
-        let (value, coefficients) = kernel::evaluate(rules, &sums, voxels, weight);
+        let (value, coefficients) = kernel::evaluate(rules, &sums, logits, targets.labels(), weight);
         kernel::backward(rules, voxels, targets.labels(), &coefficients, &mut out);
         (value, out)
     })?;
@@ -36,20 +38,25 @@ pub fn dice_ce(
     Ok((scalar, value))
 }
 
-/// The value of [`dice_ce`] alone, without a gradient.
+/// The value of [`segmentation_loss`] alone, without a gradient.
 ///
 /// # Errors
-/// As [`dice_ce`].
-pub fn dice_ce_value(logits: &Tensor, targets: &Targets, rules: &LossRules) -> Result<f64, TrainError> {
+/// As [`segmentation_loss`].
+pub fn segmentation_loss_value(
+    logits: &Tensor,
+    targets: &Targets,
+    rules: &LossRules,
+) -> Result<f64, TrainError> {
     let voxels = check(logits, targets, rules)?;
     with_slice(logits, |logits| {
         let sums = kernel::forward_sums(rules, voxels, logits, targets.labels());
-        kernel::evaluate(rules, &sums, voxels, 1.0).0
+        kernel::evaluate(rules, &sums, logits, targets.labels(), 1.0).0
     })
 }
 
 /// Compares shapes and labels; returns the voxels per sample.
 fn check(logits: &Tensor, targets: &Targets, rules: &LossRules) -> Result<usize, TrainError> {
+    rules.terms().check(rules)?;
     let [b, z, y, x] = targets.shape();
     let expected = [b, z, y, x, rules.channels()];
     if logits.dims() != expected || expected.contains(&0) {
@@ -73,7 +80,7 @@ struct Precomputed {
 
 impl CustomOp1 for Precomputed {
     fn name(&self) -> &'static str {
-        "dice-ce"
+        "segmentation-loss"
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {

@@ -1,12 +1,15 @@
 use nnunet_plan::LabelRules;
 
-/// What the channels of the logits mean and how Dice is averaged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use super::LossTerms;
+
+/// What the channels of the logits mean, which terms the loss has, and how Dice is averaged.
+#[derive(Debug, Clone, PartialEq)]
 pub struct LossRules {
     channels: usize,
     ignore: Option<i16>,
     membership: Option<Vec<Vec<bool>>>,
     batch_dice: bool,
+    terms: LossTerms,
 }
 
 impl LossRules {
@@ -15,7 +18,7 @@ impl LossRules {
     /// Voxels with the label `ignore` count in neither term. `batch_dice` adds the sums over the batch before the
     /// quotient is taken.
     pub fn labels(channels: usize, ignore: Option<i16>, batch_dice: bool) -> Self {
-        Self { channels, ignore, membership: None, batch_dice }
+        Self { channels, ignore, membership: None, batch_dice, terms: LossTerms::default() }
     }
 
     /// Overlapping regions, one channel each: sigmoid, binary cross-entropy, Dice over all channels.
@@ -25,7 +28,8 @@ impl LossRules {
         let largest = regions.iter().flatten().copied().max().unwrap_or(0).max(ignore.unwrap_or(0));
         let row = |label: i16| regions.iter().map(|region| region.contains(&label)).collect();
         let membership = (0..=largest.max(0)).map(row).collect();
-        Self { channels: regions.len(), ignore, membership: Some(membership), batch_dice }
+        let (channels, membership) = (regions.len(), Some(membership));
+        Self { channels, ignore, membership, batch_dice, terms: LossTerms::default() }
     }
 
     /// The rules of a data set: regions where it declares some, labels otherwise.
@@ -41,6 +45,16 @@ impl LossRules {
             membership.extend((0..missing).map(|_| vec![false; of.channels]));
         }
         of
+    }
+
+    /// The same rules with other terms of the loss.
+    pub fn with_terms(self, terms: LossTerms) -> Self {
+        Self { terms, ..self }
+    }
+
+    /// The terms of the loss.
+    pub fn terms(&self) -> LossTerms {
+        self.terms
     }
 
     /// Number of channels of the logits.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use nnunet_preprocess::{ClassKey, ClassLocations};
 use rand::{Rng, RngExt};
 
-use super::{CaseSource, CropRange, is_foreground_forced};
+use super::{CaseSource, CropRange, Oversampling};
 use crate::TrainError;
 
 /// Draws cases and patches for the samples of a batch.
@@ -16,6 +16,7 @@ pub struct Sampler {
     loaded: [usize; 3],
     batch_size: usize,
     oversample: f64,
+    oversampling: Oversampling,
     has_ignore: bool,
 }
 
@@ -51,7 +52,13 @@ impl Sampler {
             });
         }
         cases.sort_unstable();
-        Ok(Self { source, cases, patch, loaded, batch_size, oversample, has_ignore })
+        let oversampling = Oversampling::default();
+        Ok(Self { source, cases, patch, loaded, batch_size, oversample, oversampling, has_ignore })
+    }
+
+    /// The same sampler with another choice of the samples that must contain foreground.
+    pub fn with_oversampling(self, oversampling: Oversampling) -> Self {
+        Self { oversampling, ..self }
     }
 
     /// Size that is cut out, `[z, y, x]`.
@@ -71,7 +78,8 @@ impl Sampler {
     pub fn draw(&self, index: usize, rng: &mut impl Rng) -> Result<Drawn, TrainError> {
         let case = &self.cases[rng.random_range(0..self.cases.len())];
         let range = CropRange::new(self.patch, self.loaded, self.source.shape(case)?);
-        let voxel = if is_foreground_forced(index, self.batch_size, self.oversample) {
+        let forced = self.oversampling.is_forced(index, self.batch_size, self.oversample, rng);
+        let voxel = if forced {
             forced_voxel(&self.source.locations(case)?, rng)
         } else if self.has_ignore {
             annotated_voxel(&self.source.locations(case)?, rng)

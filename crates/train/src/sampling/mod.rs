@@ -7,5 +7,5 @@ mod source;
 
 pub use bbox::CropRange;
 pub use draw::{Drawn, Sampler};
-pub use oversample::is_foreground_forced;
+pub use oversample::{Oversampling, is_foreground_forced};
 pub use source::{CaseSource, Locations, StoreSource};

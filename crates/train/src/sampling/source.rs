@@ -1,9 +1,10 @@
 use std::collections::HashMap;
 use std::mem::size_of_val;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array3, Array4};
-use nnunet_preprocess::{ClassLocations, Store};
+use nnunet_preprocess::{ClassLocations, Store, read_label_patch};
 
 use crate::TrainError;
 
@@ -37,11 +38,26 @@ pub trait CaseSource: Send + Sync {
         lower: [i64; 3],
         size: [usize; 3],
     ) -> Result<(Array4<f32>, Array3<i16>), TrainError>;
+
+    /// The segmentation of a previous stage in the same patch, with -1 outside the case; none where there is none.
+    ///
+    /// # Errors
+    /// If it should be there and cannot be read.
+    fn read_previous(
+        &self,
+        _case: &str,
+        _lower: [i64; 3],
+        _size: [usize; 3],
+    ) -> Result<Option<Array3<i16>>, TrainError> {
+        Ok(None)
+    }
 }
 
 /// Cases of a preprocessed [`Store`]. Shapes and, up to 256 MiB, voxel lists are remembered.
 pub struct StoreSource {
     store: Store,
+    /// Folder of the previous stage's segmentations.
+    previous: Option<PathBuf>,
     shapes: Mutex<HashMap<String, [usize; 3]>>,
     cache: Mutex<Cache>,
 }
@@ -55,7 +71,13 @@ struct Cache {
 impl StoreSource {
     /// Wraps a store.
     pub fn new(store: Store) -> Self {
-        Self { store, shapes: Mutex::default(), cache: Mutex::default() }
+        Self { store, previous: None, shapes: Mutex::default(), cache: Mutex::default() }
+    }
+
+    /// The same cases with the segmentations of a previous stage: files `<case>.npy` in `folder`, in the shape of the
+    /// cases, as [`nnunet_preprocess::write_labels`] writes them.
+    pub fn with_previous(self, folder: &Path) -> Self {
+        Self { previous: Some(folder.to_owned()), ..self }
     }
 }
 
@@ -95,5 +117,17 @@ impl CaseSource for StoreSource {
         size: [usize; 3],
     ) -> Result<(Array4<f32>, Array3<i16>), TrainError> {
         self.store.read_patch(case, lower, size).map_err(|e| TrainError::case(case, e))
+    }
+
+    fn read_previous(
+        &self,
+        case: &str,
+        lower: [i64; 3],
+        size: [usize; 3],
+    ) -> Result<Option<Array3<i16>>, TrainError> {
+        let Some(folder) = &self.previous else { return Ok(None) };
+        let shape = self.shape(case)?;
+        let path = folder.join(format!("{case}.npy"));
+        read_label_patch(&path, shape, lower, size).map(Some).map_err(|e| TrainError::case(case, e))
     }
 }

@@ -11,20 +11,19 @@ use super::TrainSetup;
 use super::folder::{fold_name, write_model_files};
 use super::setup::Parts;
 use crate::checkpoint::{self, Identity, Kind, State};
+use crate::events::EventFile;
 use crate::loader::{Batch, BatchMaker, Loader, Schedule};
+use crate::optim::Optimiser;
 use crate::record_files::TextLog;
 use crate::sampling::StoreSource;
-use crate::{DeepLoss, EpochRecord, Sgd, StopToken, TrainCallback, TrainError, TrainOptions};
-
-/// Name under which nnU-Net knows this training.
-pub(super) const TRAINER: &str = "nnUNetTrainer";
+use crate::{DeepLoss, EpochRecord, StopToken, TrainCallback, TrainError, TrainOptions};
 
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainSummary {
     /// All epochs, those before a resumption included.
     pub records: Vec<EpochRecord>,
-    /// Whether the last epoch was reached; otherwise the training was stopped and can be resumed.
+    /// Whether the training ended by itself, at its last epoch or early; otherwise it was stopped and can be resumed.
     pub finished: bool,
     /// Highest moving average of the pseudo Dice.
     pub best_ema: Option<f32>,
@@ -41,12 +40,13 @@ pub struct Trainer {
     pub(super) device: Device,
     pub(super) network: UNet,
     pub(super) parameters: Parameters,
-    pub(super) optimiser: Sgd,
+    pub(super) optimiser: Optimiser,
     pub(super) loss: DeepLoss,
     maker: Arc<BatchMaker>,
     pub(super) identity: Identity,
     pub(super) state: State,
     log: TextLog,
+    pub(super) events: Option<EventFile>,
     first_lines: Vec<String>,
 }
 
@@ -111,7 +111,8 @@ impl Trainer {
             "device": format!("{:?}", setup.device.location()),
         });
         let configuration = setup.configuration.clone();
-        let identity = Identity { trainer: TRAINER, configuration, mirror_axes, init_args };
+        let trainer = setup.options.trainer.clone();
+        let identity = Identity { trainer, configuration, mirror_axes, init_args };
         let restored = match resume {
             true => checkpoint::restore_from(&setup.folder, &parameters, &mut optimiser, &identity)?,
             false => None,
@@ -145,6 +146,7 @@ impl Trainer {
             identity,
             state,
             log,
+            events: None,
             first_lines,
         })
     }
@@ -168,6 +170,7 @@ impl Trainer {
         for line in std::mem::take(&mut self.first_lines) {
             self.say(&line, callback)?;
         }
+        callback.on_start(&self.state.history.records());
         let result = self.epochs(callback);
         if let Err(error) = &result {
             self.say(&format!("Training ended: {error}"), callback)?;
@@ -185,8 +188,14 @@ impl Trainer {
             first_epoch: self.state.epoch,
             first_iteration: self.state.iteration,
         };
+        self.events = Some(EventFile::start(&self.folder, &self.state.history.with_ends())?);
         let mut loader = self.start_loader(schedule)?;
         while self.state.epoch < self.options.epochs {
+            if self.is_stalled() {
+                let epoch = self.state.epoch;
+                self.say(&format!("Stopped early at epoch {epoch}: the Dice no longer rises"), callback)?;
+                break;
+            }
             if !self.epoch(&mut loader, callback)? {
                 self.save(Kind::Latest)?;
                 self.say(&format!("Stopped at epoch {}; it can be resumed", self.state.epoch), callback)?;
@@ -200,6 +209,12 @@ impl Trainer {
         }
         self.say("Training done.", callback)?;
         Ok(true)
+    }
+
+    /// Whether the moving average of the Dice has not risen for as long as early stopping waits.
+    fn is_stalled(&self) -> bool {
+        let since_best = self.state.history.epochs_since_best();
+        self.options.early_stopping.is_some_and(|patience| since_best >= patience)
     }
 
     fn start_loader(&self, schedule: Schedule) -> Result<Loader<Batch>, TrainError> {
@@ -229,6 +244,7 @@ fn describe(setup: &TrainSetup, maker: &BatchMaker) -> Vec<String> {
     let (train, val) = (setup.split.train.len(), setup.split.val.len());
     let shared = setup.split.train.iter().filter(|case| setup.split.val.contains(case)).count();
     let mut lines = vec![
+        format!("Trainer {}", setup.options.trainer),
         format!("Configuration {}, batch size {}", setup.configuration, maker.batch_size),
         format!("This split has {train} training and {val} validation cases."),
     ];

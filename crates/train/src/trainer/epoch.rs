@@ -1,12 +1,10 @@
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::engine::Trainer;
 use crate::checkpoint::Kind;
 use crate::loader::{Batch, Loader, Phase};
 use crate::metrics::{Confusion, ema, nan_mean};
-use crate::record_files::write_progress;
-use crate::schedule::poly_lr;
+use crate::record_files::{write_progress, write_progress_lines};
 use crate::time::now;
 use crate::{Control, EpochRecord, IterationInfo, Timing, TrainCallback, TrainError};
 
@@ -18,7 +16,7 @@ impl Trainer {
         callback: &mut dyn TrainCallback,
     ) -> Result<bool, TrainError> {
         let (begun, start, epoch) = (Instant::now(), now(), self.state.epoch);
-        let lr = poly_lr(self.options.initial_lr, epoch, self.options.epochs);
+        let lr = self.options.schedule.lr(self.options.initial_lr, epoch, self.options.epochs);
         self.say(&format!("Epoch {epoch}"), callback)?;
         self.say(&format!("Current learning rate: {}", round(lr, 5)), callback)?;
         for iteration in self.state.iteration..self.options.iterations_per_epoch {
@@ -51,8 +49,12 @@ impl Trainer {
             dice_per_class,
             seconds: begun.elapsed().as_secs_f64(),
         };
-        self.state.history.push(&record, start, now());
+        let end = now();
+        self.state.history.push(&record, start, end);
         self.end_epoch(&record, callback)?;
+        if let Some(events) = &mut self.events {
+            events.epoch(&record, end)?;
+        }
         Ok(callback.on_epoch_end(&record) == Control::Continue || self.state.epoch >= self.options.epochs)
     }
 
@@ -74,16 +76,18 @@ impl Trainer {
         if best {
             self.state.best_ema = Some(record.ema_fg_dice);
         }
-        if epoch % self.options.checkpoint_every == 0 && epoch != epochs {
-            self.save(Kind::Latest)?;
-        }
+        // The best one comes first: whoever resumes from the latest one finds the best one up to date.
         if best {
             let ema = round(f64::from(record.ema_fg_dice), 4);
             self.say(&format!("New best EMA pseudo Dice: {ema}"), callback)?;
             self.save(Kind::Best)?;
         }
-        let path: PathBuf = self.folder.join("progress.csv");
-        write_progress(&path, &self.state.history.records())
+        if epoch % self.options.checkpoint_every == 0 && epoch != epochs {
+            self.save(Kind::Latest)?;
+        }
+        let records = self.state.history.records();
+        write_progress(&self.folder.join("progress.csv"), &records)?;
+        write_progress_lines(&self.folder.join("progress.jsonl"), &records)
     }
 
     fn train_iteration(
@@ -95,21 +99,22 @@ impl Trainer {
         let mut clock = Clock::new();
         let batch = next(loader)?;
         let wait = clock.lap();
+        let cases = batch.cases.clone();
         let (input, targets) = batch.into_tensor(&self.device)?;
         let outputs = self.network.forward_deep(&input)?;
         let forward = clock.lap();
         let (loss, value) = self.loss.loss(&outputs, &targets)?;
-        self.check_finite("the training loss", value, iteration)?;
+        self.check_finite("the training loss", value, iteration, &cases)?;
         drop((outputs, targets));
         let in_loss = clock.lap();
         let gradients = loss.backward()?;
         drop(loss);
         let backward = clock.lap();
         let norm = self.optimiser.gradient_norm(&gradients)?;
-        self.check_finite("the norm of the gradient", norm, iteration)?;
+        self.check_finite("the norm of the gradient", norm, iteration, &cases)?;
         self.optimiser.step(&gradients, norm, lr)?;
         let timing = Timing { wait, forward, loss: in_loss, backward, optimiser: clock.lap() };
-        Ok(self.info(Phase::Train, iteration, value, norm, timing))
+        Ok(self.info(Phase::Train, iteration, cases.len(), [value, norm], timing))
     }
 
     fn val_iteration(
@@ -121,24 +126,25 @@ impl Trainer {
         let mut clock = Clock::new();
         let batch = next(loader)?;
         let wait = clock.lap();
+        let cases = batch.cases.clone();
         let (input, targets) = batch.into_tensor(&self.device)?;
         let outputs = self.network.forward_deep(&input)?;
         let forward = clock.lap();
         let value = self.loss.value(&outputs, &targets)?;
-        self.check_finite("the validation loss", value, iteration)?;
+        self.check_finite("the validation loss", value, iteration, &cases)?;
         if let (Some(logits), Some(targets)) = (outputs.first(), targets.first()) {
             confusion.add(logits, targets, &self.loss.rules)?;
         }
         let timing = Timing { wait, forward, loss: clock.lap(), ..Timing::default() };
-        Ok(self.info(Phase::Validate, iteration, value, 0.0, timing))
+        Ok(self.info(Phase::Validate, iteration, cases.len(), [value, 0.0], timing))
     }
 
     fn info(
         &self,
         phase: Phase,
         iteration: usize,
-        loss: f64,
-        gradient_norm: f64,
+        samples: usize,
+        [loss, gradient_norm]: [f64; 2],
         timing: Timing,
     ) -> IterationInfo {
         let iterations = match phase {
@@ -146,14 +152,23 @@ impl Trainer {
             Phase::Validate => self.options.val_iterations,
         };
         let (epoch, epochs) = (self.state.epoch, self.options.epochs);
-        IterationInfo { epoch, epochs, phase, iteration, iterations, loss, gradient_norm, timing }
+        IterationInfo { epoch, epochs, phase, iteration, iterations, samples, loss, gradient_norm, timing }
     }
 
-    fn check_finite(&self, what: &'static str, value: f64, iteration: usize) -> Result<(), TrainError> {
+    fn check_finite(
+        &self,
+        what: &'static str,
+        value: f64,
+        iteration: usize,
+        cases: &[String],
+    ) -> Result<(), TrainError> {
         if value.is_finite() {
             return Ok(());
         }
-        Err(TrainError::NotFinite { epoch: self.state.epoch, iteration, what, value })
+        let (epoch, mut cases) = (self.state.epoch, cases.to_vec());
+        cases.sort_unstable();
+        cases.dedup();
+        Err(TrainError::NotFinite { epoch, iteration, what, value, cases })
     }
 }
 

@@ -2,14 +2,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use candle_core::Device;
-use nnunet_augment::{Pipeline, PipelineConfig};
+use nnunet_augment::{Cascade, Pipeline};
 use nnunet_fingerprint::{DatasetJson, Split};
 use nnunet_nn::{Parameters, UNet, read_checkpoint};
-use nnunet_plan::{Configuration, Plans};
+use nnunet_plan::{Configuration, LabelRules, Plans};
 
 use crate::loader::{BatchMaker, BatchPlan};
+use crate::optim::Optimiser;
 use crate::sampling::{CaseSource, Sampler};
-use crate::{DeepLoss, LossRules, Sgd, SgdConfig, TrainError, TrainOptions};
+use crate::{AugmentSet, DeepLoss, LossRules, TrainError, TrainOptions};
 
 /// Everything a training needs to know.
 pub struct TrainSetup {
@@ -35,7 +36,7 @@ pub struct TrainSetup {
 pub(super) struct Parts {
     pub(super) network: UNet,
     pub(super) parameters: Parameters,
-    pub(super) optimiser: Sgd,
+    pub(super) optimiser: Optimiser,
     pub(super) loss: DeepLoss,
     pub(super) maker: BatchMaker,
     pub(super) mirror_axes: Option<Vec<usize>>,
@@ -45,45 +46,55 @@ impl TrainSetup {
     pub(super) fn parts(&self) -> Result<Parts, TrainError> {
         self.options.check()?;
         let configuration = self.plans.configuration(&self.configuration)?;
-        if let Some(previous) = &configuration.previous_stage {
-            return Err(TrainError::Option {
-                option: "configuration",
-                found: format!("{}, which continues {previous}", self.configuration),
-                expected: "a configuration that needs no predictions of another one",
-            });
-        }
         let spec = configuration.architecture.resolve()?;
-        let rules = self.dataset.label_rules()?;
-        let (channels, heads) = (self.dataset.channel_names.len(), rules.num_heads());
+        let labels = self.dataset.label_rules()?;
+        let cascade = self.cascade(&configuration, &labels);
+        let heads = labels.num_heads();
+        let channels =
+            self.dataset.channel_names.len() + cascade.as_ref().map_or(0, |cascade| cascade.labels.len());
+        let rules = LossRules::of_dataset(&labels, configuration.batch_dice).with_terms(self.options.loss);
+        self.options.loss.check(&rules)?;
         let parameters = Parameters::new(&spec, channels, heads, self.options.seed, &self.device)?;
         let network = UNet::new(&spec, channels, heads, &parameters)?;
         let mut scales = spec.deep_supervision_scales();
-        let loss = DeepLoss::new(LossRules::of_dataset(&rules, configuration.batch_dice), scales.len());
+        let outputs = if self.options.deep_supervision { scales.len() } else { 1 };
+        let loss = DeepLoss::new(rules, outputs);
         scales.truncate(loss.targets_needed());
-        let (maker, mirror_axes) = self.maker(&configuration, &loss.rules, scales)?;
+        let (maker, mirror_axes) = self.maker(&configuration, &loss.rules, cascade, scales)?;
         Ok(Parts { network, optimiser: self.optimiser(&parameters), parameters, loss, maker, mirror_axes })
     }
 
-    fn optimiser(&self, parameters: &Parameters) -> Sgd {
-        let TrainOptions { momentum, weight_decay, clip, .. } = self.options;
+    /// What a second stage sees of the first.
+    fn cascade(&self, configuration: &Configuration, labels: &LabelRules) -> Option<Cascade> {
+        configuration.previous_stage.as_ref()?;
+        let mut cascade = Cascade::nnunet(labels.foreground_labels().to_vec());
+        let augmentation = &self.options.augmentation;
+        if augmentation.set == AugmentSet::Da5 || augmentation.nearest_labels {
+            // nnU-Net's trainers with these settings draw for the sample alone.
+            (cascade.p_operator_per_label, cascade.p_removal_per_label) = (1.0, 1.0);
+        }
+        Some(cascade)
+    }
+
+    fn optimiser(&self, parameters: &Parameters) -> Optimiser {
+        let TrainOptions { optimiser, weight_decay, clip, .. } = self.options;
         let named = parameters.names().iter().cloned().zip(parameters.vars().iter().cloned());
-        Sgd::new(named.collect(), SgdConfig { momentum, weight_decay, clip })
+        Optimiser::new(named.collect(), optimiser, weight_decay, clip)
     }
 
     fn maker(
         &self,
         configuration: &Configuration,
         rules: &LossRules,
+        cascade: Option<Cascade>,
         scales: Vec<[f64; 3]>,
     ) -> Result<(BatchMaker, Option<Vec<usize>>), TrainError> {
         let options = &self.options;
         let batch_size = options.batch_size.unwrap_or(configuration.batch_size);
         let patch = configuration.patch_3d();
         let mut augmented =
-            PipelineConfig::nnunet(&configuration.patch_size, &configuration.use_mask_for_norm);
-        if !options.mirroring || !options.augmentation {
-            augmented.mirror_axes.clear();
-        }
+            options.augmentation.pipeline(&configuration.patch_size, &configuration.use_mask_for_norm);
+        augmented.cascade = cascade;
         // Mirrored axes are counted among the axes that the patch has.
         let offset = 3 - configuration.patch_size.len().min(3);
         let mirrored: Vec<usize> = augmented.mirror_axes.iter().map(|axis| axis - offset).collect();
@@ -98,9 +109,9 @@ impl TrainSetup {
                 options.oversample,
                 rules.ignore().is_some(),
             )?;
-            Ok(BatchPlan { sampler, pipeline })
+            Ok(BatchPlan { sampler: sampler.with_oversampling(options.oversampling), pipeline })
         };
-        let train = if options.augmentation {
+        let train = if options.augmentation.is_on() {
             let loaded = augmented.initial_patch_size();
             plan(&self.split.train, Pipeline::training(augmented), loaded)?
         } else {

@@ -9,11 +9,13 @@ use ndarray::{Array3, Array4};
 use nnunet_fingerprint::{DatasetJson, Split};
 use nnunet_plan::Plans;
 use nnunet_preprocess::{ClassKey, ClassLocations};
-use nnunet_train::{CaseSource, Locations, TrainError, TrainOptions, TrainSetup};
+use nnunet_train::{CaseSource, Locations, OptimiserKind, TrainError, TrainOptions, TrainSetup};
 
 /// Cases in memory.
 pub(crate) struct Drawn {
     cases: BTreeMap<String, (Array4<f32>, Array3<i16>, Locations)>,
+    /// Whether there are segmentations of a previous stage: the labels with a mistake.
+    pub(crate) previous: bool,
 }
 
 impl Drawn {
@@ -21,7 +23,7 @@ impl Drawn {
     /// the fourth is smaller than the patch.
     pub(crate) fn new() -> Self {
         let shapes = [[6, 24, 20], [5, 20, 26], [4, 18, 18], [3, 9, 11], [6, 22, 22], [4, 20, 20]];
-        let mut drawn = Self { cases: BTreeMap::new() };
+        let mut drawn = Self { cases: BTreeMap::new(), previous: false };
         for (number, shape) in shapes.into_iter().enumerate() {
             drawn.insert(&format!("case_{number}"), draw(shape, number));
         }
@@ -39,6 +41,24 @@ impl Drawn {
                 .collect(),
         };
         let locations = Arc::new(vec![class(1), class(2)]);
+        self.cases.insert(name.to_owned(), (image, labels, locations));
+    }
+
+    /// As [`Drawn::insert`], with the voxels of all labels but 3, as a data set with regions and an ignore label has.
+    pub(crate) fn insert_annotated(&mut self, name: &str, image: Array4<f32>, labels: Array3<i16>) {
+        let class = |class: ClassKey, inside: &dyn Fn(i16) -> bool| ClassLocations {
+            class,
+            voxels: labels
+                .indexed_iter()
+                .filter(|(_, found)| inside(**found))
+                .map(|((z, y, x), _)| [z as u32, y as u32, x as u32])
+                .collect(),
+        };
+        let locations = Arc::new(vec![
+            class(ClassKey::Region(vec![1, 2]), &|label| label == 1 || label == 2),
+            class(ClassKey::Label(2), &|label| label == 2),
+            class(ClassKey::Annotated(vec![0, 1, 2]), &|label| label != 3),
+        ]);
         self.cases.insert(name.to_owned(), (image, labels, locations));
     }
 
@@ -80,6 +100,22 @@ impl CaseSource for Drawn {
 
     fn locations(&self, case: &str) -> Result<Locations, TrainError> {
         Ok(self.get(case)?.2.clone())
+    }
+
+    fn read_previous(
+        &self,
+        case: &str,
+        lower: [i64; 3],
+        size: [usize; 3],
+    ) -> Result<Option<Array3<i16>>, TrainError> {
+        let (_, labels) = self.read_patch(case, lower, size)?;
+        // The first stage takes the right half of every disc for a square.
+        let middle = (size[2] / 2) as i64;
+        let mistaken = |((_, _, x), label): ((usize, usize, usize), &i16)| {
+            if *label == 2 && x as i64 > middle { 1 } else { *label }
+        };
+        let found = labels.indexed_iter().map(mistaken).collect();
+        Ok(self.previous.then(|| Array3::from_shape_vec(labels.dim(), found).unwrap()))
     }
 
     fn read_patch(
@@ -128,7 +164,7 @@ pub(crate) fn options() -> TrainOptions {
         iterations_per_epoch: 6,
         val_iterations: 2,
         initial_lr: 0.05,
-        momentum: 0.9,
+        optimiser: OptimiserKind::Sgd { momentum: 0.9 },
         loader_threads: 1,
         checkpoint_every: 1,
         seed: 7,

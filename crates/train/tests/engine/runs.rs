@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::drawn::{Drawn, options, setup};
 use nnunet_train::{
-    Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback, TrainError, TrainOptions, Trainer,
+    AugmentOptions, AugmentSet, Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback,
+    TrainError, TrainOptions, Trainer,
 };
 
 fn fold(folder: &tempfile::TempDir) -> PathBuf {
@@ -19,7 +20,7 @@ fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| !name.starts_with("training_log_"))
+        .filter(|name| !name.starts_with("training_log_") && !name.starts_with("events.out.tfevents."))
         .collect();
     names.sort();
     names
@@ -109,7 +110,13 @@ fn a_model_folder_has_what_predicting_needs_and_no_more_checkpoints_than_promise
     let summary = trainer.run(&mut listener).unwrap();
     assert_eq!(
         files(&fold),
-        ["checkpoint_best.safetensors", "checkpoint_final.safetensors", "debug.json", "progress.csv"]
+        [
+            "checkpoint_best.safetensors",
+            "checkpoint_final.safetensors",
+            "debug.json",
+            "progress.csv",
+            "progress.jsonl"
+        ]
     );
     assert_eq!(files(fold.parent().unwrap()), ["dataset.json", "fold_0", "plans.json"]);
     assert_eq!(listener.iterations.len(), 3 * 8);
@@ -129,6 +136,9 @@ fn a_model_folder_has_what_predicting_needs_and_no_more_checkpoints_than_promise
         rows[0].starts_with("epoch,lr,train_loss,val_loss")
             && rows[0].ends_with("pseudo_dice_1,pseudo_dice_2")
     );
+    let lines = std::fs::read_to_string(fold.join("progress.jsonl")).unwrap();
+    let lines: Vec<EpochRecord> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines, summary.records);
     assert!(rows[3].starts_with(&format!("2,{},{}", summary.records[2].lr, summary.records[2].train_loss)));
     let checkpoint = nnunet_nn::read_checkpoint(&fold.join("checkpoint_final.safetensors")).unwrap();
     assert_eq!(checkpoint.weights.len(), trainer.parameters().names().len());
@@ -211,7 +221,13 @@ fn a_training_that_dies_within_an_epoch_leaves_whole_files() {
     assert!(died.is_err());
     assert_eq!(
         files(&fold),
-        ["checkpoint_best.safetensors", "checkpoint_latest.safetensors", "debug.json", "progress.csv"]
+        [
+            "checkpoint_best.safetensors",
+            "checkpoint_latest.safetensors",
+            "debug.json",
+            "progress.csv",
+            "progress.jsonl"
+        ]
     );
     let mut trainer = Trainer::from_setup(setup(&fold, options()), true).unwrap();
     trainer.run(&mut ()).unwrap();
@@ -251,6 +267,8 @@ fn a_loss_that_is_not_finite_ends_the_training_and_keeps_the_checkpoint() {
     setup.source = Arc::new(broken);
     let error = Trainer::from_setup(setup, true).unwrap().run(&mut ()).unwrap_err();
     assert!(matches!(error, TrainError::NotFinite { epoch: 1, iteration: 0, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("epoch 1, iteration 0") && text.contains("case_"), "{text}");
     assert_eq!(std::fs::read(fold.join("checkpoint_final.safetensors")).unwrap(), kept);
 }
 
@@ -296,7 +314,8 @@ fn pretrained_weights_are_taken_but_for_the_heads() {
 #[test]
 fn no_checkpoints_are_written_where_none_are_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let options = TrainOptions { epochs: 1, checkpoints: false, augmentation: false, ..options() };
+    let augmentation = AugmentOptions { set: AugmentSet::None, ..AugmentOptions::default() };
+    let options = TrainOptions { epochs: 1, checkpoints: false, augmentation, ..options() };
     Trainer::from_setup(setup(&fold(&folder), options), false).unwrap().run(&mut ()).unwrap();
-    assert_eq!(files(&fold(&folder)), ["debug.json", "progress.csv"]);
+    assert_eq!(files(&fold(&folder)), ["debug.json", "progress.csv", "progress.jsonl"]);
 }

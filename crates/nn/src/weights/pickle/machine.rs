@@ -95,9 +95,9 @@ impl Machine<'_> {
             b'X' => Value::Text(text(self.bytes.counted(4)?)?.into()),
             0x8c => Value::Text(text(self.bytes.counted(1)?)?.into()),
             0x8d => Value::Text(text(self.bytes.counted(8)?)?.into()),
-            b'U' | b'C' => self.bytes.counted(1).map(|_| Value::Opaque)?,
-            b'T' | b'B' => self.bytes.counted(4).map(|_| Value::Opaque)?,
-            _ => self.bytes.counted(8).map(|_| Value::Opaque)?,
+            b'U' | b'C' => Value::Bytes(self.bytes.counted(1)?.into()),
+            b'T' | b'B' => Value::Bytes(self.bytes.counted(4)?.into()),
+            _ => Value::Bytes(self.bytes.counted(8)?.into()),
         };
         self.push(value)
     }
@@ -166,8 +166,14 @@ impl Machine<'_> {
                 let (_, arguments, callable) = (self.pop()?, self.pop()?, self.pop()?);
                 self.call(callable, arguments)
             }
-            // Attributes are left out.
-            b'b' => self.pop().map(drop),
+            b'b' => {
+                let (filled, object) = (self.pop()?, self.top()?);
+                // Attributes of anything but the result of a call are left out.
+                if let Some(Value::Call { state, .. }) = self.values.get_mut(object.0 as usize) {
+                    *state = Some(filled);
+                }
+                Ok(())
+            }
             _ => {
                 let id = self.pop()?;
                 self.push(Value::Persistent(id))
@@ -183,7 +189,11 @@ impl Machine<'_> {
             }
             _ => false,
         };
-        self.push(if dictionary { Value::Dict(Vec::new()) } else { Value::Call { callable, arguments } })
+        self.push(if dictionary {
+            Value::Dict(Vec::new())
+        } else {
+            Value::Call { callable, arguments, state: None }
+        })
     }
 
     fn text(&self, id: Id) -> Option<&str> {

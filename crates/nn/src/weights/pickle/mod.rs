@@ -1,8 +1,22 @@
-//! Pickles read as data: containers, numbers and texts are kept, classes and calls become names. Nothing is executed.
+//! Pickles, read as data and written: nothing in them is imported or called.
+//!
+//! ```
+//! use nnunet_nn::weights::pickle::{Plain, read_plain, write_plain};
+//!
+//! let value = Plain::dict([("spacing", Plain::List(vec![Plain::Float(0.5), Plain::Int(2)]))]);
+//! let bytes = write_plain(&value);
+//! assert_eq!(read_plain(&bytes).unwrap(), value);
+//! ```
 
 mod bytes;
 mod machine;
+mod plain;
 mod value;
+mod write;
 
 pub(super) use machine::read;
+pub(super) use plain::plain;
 pub(super) use value::{Id, Pickle, Value};
+
+pub use plain::{Plain, read_plain};
+pub use write::write_plain;

@@ -12,6 +12,7 @@ pub(in crate::weights) enum Value {
     Int(i64),
     Float(f64),
     Text(Box<str>),
+    Bytes(Box<[u8]>),
     /// `module name`.
     Class(Box<str>),
     Tuple(Vec<Id>),
@@ -23,8 +24,10 @@ pub(in crate::weights) enum Value {
     Call {
         callable: Id,
         arguments: Id,
+        /// What the object was filled with after the call.
+        state: Option<Id>,
     },
-    /// Bytes, sets, numbers beyond 64 bits.
+    /// Sets, numbers beyond 64 bits.
     Opaque,
 }
 
@@ -81,7 +84,7 @@ impl Pickle {
 
     /// Name of the class and arguments of a call.
     pub(in crate::weights) fn call(&self, id: Id) -> Option<(&str, &[Id])> {
-        let Value::Call { callable, arguments } = self.get(id) else { return None };
+        let Value::Call { callable, arguments, .. } = self.get(id) else { return None };
         let Value::Class(name) = self.get(*callable) else { return None };
         Some((name, self.items(*arguments)?))
     }

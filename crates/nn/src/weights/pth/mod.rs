@@ -2,14 +2,18 @@
 
 mod archive;
 mod tensors;
+mod write;
 
 use std::path::Path;
 
 use archive::Archive;
+use tensors::Tensors;
 
-use super::ModelCheckpoint;
-use super::pickle::{Id, Pickle, Value, read};
+use super::pickle::{Id, Pickle, Value, plain, read};
+use super::{ModelCheckpoint, TrainingCheckpoint, canonical_name};
 use crate::NnError;
+
+pub(super) use write::write;
 
 pub(super) fn read_model(path: &Path) -> Result<ModelCheckpoint, NnError> {
     let wrong = |reason: String| NnError::checkpoint(path, reason);
@@ -21,11 +25,66 @@ pub(super) fn read_model(path: &Path) -> Result<ModelCheckpoint, NnError> {
     let init_args = pickle.entry(root, "init_args");
     Ok(ModelCheckpoint {
         path: path.to_owned(),
-        weights: tensors::read_all(&pickle, weights, &mut archive)?,
+        weights: Tensors::new(&pickle, &mut archive).all(weights)?.into_iter().collect(),
         trainer_name: text(pickle.entry(root, "trainer_name")),
         configuration: text(init_args.and_then(|args| pickle.entry(args, "configuration"))),
         mirror_axes: mirror_axes(&pickle).map_err(wrong)?,
     })
+}
+
+/// Everything that a training goes on from, and the rest as JSON.
+pub(super) fn read_training(path: &Path) -> Result<TrainingCheckpoint, NnError> {
+    let wrong = |reason: String| NnError::checkpoint(path, reason);
+    let mut archive = Archive::open(path)?;
+    let pickle = read(&archive.pickle()?).map_err(|e| wrong(format!("data.pkl cannot be read: {e}")))?;
+    let root = pickle.root();
+    let weights = pickle.entry(root, "network_weights").ok_or_else(|| wrong(no_weights(&pickle)))?;
+    let mut tensors = Tensors::new(&pickle, &mut archive);
+    // The first of a weight's names; in the order of the dictionary, which is that of the optimiser.
+    let mut distinct: Vec<(String, candle_core::Tensor)> = Vec::new();
+    for (name, tensor) in tensors.all(weights)? {
+        let name = canonical_name(&name);
+        if !distinct.iter().any(|(known, _)| *known == name) {
+            distinct.push((name, tensor));
+        }
+    }
+    let momentum = momentum(&pickle, &mut tensors, &distinct)?;
+    let mut entries = serde_json::Map::new();
+    for key in ["logging", "_best_ema", "current_epoch", "init_args"] {
+        if let Some(id) = pickle.entry(root, key) {
+            let value = plain(&pickle, id).map_err(|e| wrong(format!("{key}: {e}")))?;
+            entries.insert(key.to_owned(), value.to_json());
+        }
+    }
+    let text = |id: Option<Id>| id.and_then(|id| pickle.text(id)).unwrap_or_default().to_owned();
+    let init_args = pickle.entry(root, "init_args");
+    Ok(TrainingCheckpoint {
+        weights: distinct,
+        momentum,
+        trainer_name: text(pickle.entry(root, "trainer_name")),
+        configuration: text(init_args.and_then(|args| pickle.entry(args, "configuration"))),
+        mirror_axes: mirror_axes(&pickle).map_err(wrong)?,
+        entries,
+    })
+}
+
+/// The momentum of each weight that has one.
+fn momentum(
+    pickle: &Pickle,
+    tensors: &mut Tensors<'_>,
+    weights: &[(String, candle_core::Tensor)],
+) -> Result<Vec<(String, candle_core::Tensor)>, NnError> {
+    let state = pickle.entry(pickle.root(), "optimizer_state").and_then(|id| pickle.entry(id, "state"));
+    let Some(Value::Dict(states)) = state.map(|id| pickle.get(id)) else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    for &(number, state) in states {
+        let Some((name, _)) = pickle.size(number).and_then(|number| weights.get(number)) else { continue };
+        let Some(buffer) = pickle.entry(state, "momentum_buffer") else { continue };
+        if *pickle.get(buffer) != Value::None {
+            all.push((name.clone(), tensors.one(buffer, &format!("momentum of {name}"))?));
+        }
+    }
+    Ok(all)
 }
 
 fn no_weights(pickle: &Pickle) -> String {

@@ -8,45 +8,53 @@ use super::archive::Archive;
 use crate::NnError;
 use crate::weights::pickle::{Id, Pickle, Value};
 
-/// Reads all tensors of a dictionary as 32-bit floats. Names that share their values share the tensor.
-pub(super) fn read_all(
-    pickle: &Pickle,
-    dictionary: Id,
-    archive: &mut Archive,
-) -> Result<HashMap<String, Tensor>, NnError> {
-    let Value::Dict(entries) = pickle.get(dictionary) else {
-        return Err(archive.wrong("network_weights: expected a dictionary"));
-    };
-    let mut weights = HashMap::new();
-    let mut known: HashMap<View, Tensor> = HashMap::new();
-    // Views that overlap could ask for any amount of memory.
-    let mut left = archive.length();
-    for &(name, value) in entries {
-        let Some(name) = pickle.text(name) else {
-            return Err(archive.wrong("network_weights: a name is not a text"));
-        };
-        let view = view(pickle, value).map_err(|e| archive.wrong(format!("weight {name}: {e}")))?;
-        let tensor = match known.get(&view) {
-            Some(tensor) => tensor.clone(),
-            None => {
-                let size = view.length().unwrap_or(u64::MAX);
-                left = left.checked_sub(size).ok_or_else(|| {
-                    archive.wrong(format!(
-                        "weight {name}: shape {:?}, the file has no so many values",
-                        view.shape
-                    ))
-                })?;
-                let tensor = load(&view, name, archive)?;
-                known.insert(view, tensor.clone());
-                tensor
-            }
-        };
-        weights.insert(name.to_owned(), tensor);
+/// Reads the tensors of a file as 32-bit floats. Names that share their values share the tensor.
+pub(super) struct Tensors<'a> {
+    pickle: &'a Pickle,
+    archive: &'a mut Archive,
+    known: HashMap<View, Tensor>,
+    /// Bytes that may still be read: views that overlap could ask for any amount of memory.
+    left: u64,
+}
+
+impl<'a> Tensors<'a> {
+    pub(super) fn new(pickle: &'a Pickle, archive: &'a mut Archive) -> Self {
+        let left = archive.length();
+        Self { pickle, archive, known: HashMap::new(), left }
     }
-    if weights.is_empty() {
-        return Err(archive.wrong("network_weights are empty"));
+
+    /// All tensors of a dictionary, in its order.
+    pub(super) fn all(&mut self, dictionary: Id) -> Result<Vec<(String, Tensor)>, NnError> {
+        let Value::Dict(entries) = self.pickle.get(dictionary) else {
+            return Err(self.archive.wrong("network_weights: expected a dictionary"));
+        };
+        let mut weights = Vec::with_capacity(entries.len());
+        for &(name, value) in entries {
+            let Some(name) = self.pickle.text(name) else {
+                return Err(self.archive.wrong("network_weights: a name is not a text"));
+            };
+            weights.push((name.to_owned(), self.one(value, &format!("weight {name}"))?));
+        }
+        if weights.is_empty() {
+            return Err(self.archive.wrong("network_weights are empty"));
+        }
+        Ok(weights)
     }
-    Ok(weights)
+
+    /// One tensor, called `what` in errors.
+    pub(super) fn one(&mut self, id: Id, what: &str) -> Result<Tensor, NnError> {
+        let view = view(self.pickle, id).map_err(|e| self.archive.wrong(format!("{what}: {e}")))?;
+        if let Some(tensor) = self.known.get(&view) {
+            return Ok(tensor.clone());
+        }
+        let size = view.length().unwrap_or(u64::MAX);
+        self.left = self.left.checked_sub(size).ok_or_else(|| {
+            self.archive.wrong(format!("{what}: shape {:?}, the file has no so many values", view.shape))
+        })?;
+        let tensor = load(&view, what, self.archive)?;
+        self.known.insert(view, tensor.clone());
+        Ok(tensor)
+    }
 }
 
 /// A part of a storage.
@@ -67,11 +75,19 @@ enum Kind {
     F64,
     F16,
     Bf16,
+    I64,
+    I32,
+    I16,
+    U8,
 }
 
 impl Kind {
     fn dtype(self) -> DType {
         match self {
+            Self::I64 => DType::I64,
+            Self::I32 => DType::I32,
+            Self::I16 => DType::I16,
+            Self::U8 => DType::U8,
             Self::F32 => DType::F32,
             Self::F64 => DType::F64,
             Self::F16 => DType::F16,
@@ -164,7 +180,11 @@ fn storage_of(pickle: &Pickle, id: Id) -> Result<(String, Kind, usize), String> 
             "torch DoubleStorage" => Kind::F64,
             "torch HalfStorage" => Kind::F16,
             "torch BFloat16Storage" => Kind::Bf16,
-            other => return Err(format!("values of type {other:?}, expected floats")),
+            "torch LongStorage" => Kind::I64,
+            "torch IntStorage" => Kind::I32,
+            "torch ShortStorage" => Kind::I16,
+            "torch ByteStorage" | "torch BoolStorage" => Kind::U8,
+            other => return Err(format!("values of type {other:?}, expected floats or integers")),
         },
         _ => return Err("a storage without type".to_owned()),
     };
@@ -174,12 +194,12 @@ fn storage_of(pickle: &Pickle, id: Id) -> Result<(String, Kind, usize), String> 
     }
 }
 
-fn load(view: &View, name: &str, archive: &mut Archive) -> Result<Tensor, NnError> {
+fn load(view: &View, what: &str, archive: &mut Archive) -> Result<Tensor, NnError> {
     let dtype = view.dtype.dtype();
     let size = dtype.size_in_bytes();
     let length = (view.stored as u64).saturating_mul(size as u64);
     let bytes = archive.storage(&view.storage, length).map_err(|e| match e {
-        NnError::Checkpoint { reason, .. } => archive.wrong(format!("weight {name}: {reason}")),
+        NnError::Checkpoint { reason, .. } => archive.wrong(format!("{what}: {reason}")),
         other => other,
     })?;
     if view.is_contiguous() {

@@ -4,11 +4,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 
+use super::{CHUNK, find, gradient_norm};
 use crate::TrainError;
 use crate::host::with_slice;
-
-/// Values per task. Fixed, so that sums do not depend on the number of threads.
-const CHUNK: usize = 16 * 1024;
 
 /// Settings of [`Sgd`]; the defaults are nnU-Net's.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -73,21 +71,8 @@ impl Sgd {
     /// # Errors
     /// If there is no such parameter or its shape differs.
     pub fn set_momentum(&mut self, name: &str, value: &Tensor) -> Result<(), TrainError> {
-        let Some(index) = self.parameters.iter().position(|(known, _)| known == name) else {
-            return Err(TrainError::Shape {
-                what: "momentum",
-                found: format!("a buffer for {name}"),
-                expected: "the name of a parameter".to_owned(),
-            });
-        };
+        let index = find(&self.parameters, "momentum", name, value)?;
         let var = &self.parameters[index].1;
-        if var.dims() != value.dims() {
-            return Err(TrainError::Shape {
-                what: "momentum",
-                found: format!("{:?} for {name}", value.dims()),
-                expected: format!("{:?}", var.dims()),
-            });
-        }
         self.momentum[index] = Some(if var.device().is_cpu() {
             Buffer::Host(with_slice(value, <[f32]>::to_vec)?)
         } else {
@@ -101,13 +86,7 @@ impl Sgd {
     /// # Errors
     /// If a gradient cannot be read.
     pub fn gradient_norm(&self, gradients: &GradStore) -> Result<f64, TrainError> {
-        let mut sum = 0.0;
-        for (_, var) in &self.parameters {
-            if let Some(gradient) = gradients.get(var) {
-                sum += with_slice(gradient, square_sum)?;
-            }
-        }
-        Ok(sum.sqrt())
+        gradient_norm(&self.parameters, gradients)
     }
 
     /// One step; `norm` is that of [`Sgd::gradient_norm`] and decides the clipping.
@@ -138,14 +117,6 @@ impl Sgd {
         }
         Ok(())
     }
-}
-
-fn square_sum(values: &[f32]) -> f64 {
-    let parts: Vec<f64> = values
-        .par_chunks(CHUNK)
-        .map(|chunk| chunk.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>())
-        .collect();
-    parts.iter().sum()
 }
 
 #[derive(Clone, Copy)]

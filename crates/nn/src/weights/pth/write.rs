@@ -1,0 +1,172 @@
+//! Checkpoints as `torch.save` writes them.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::path::Path;
+
+use candle_core::Tensor;
+use nnunet_image::fs::write_atomic;
+use serde_json::Value;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use crate::NnError;
+use crate::weights::names::state_names;
+use crate::weights::pickle::{Plain, write_plain};
+use crate::weights::{TrainingCheckpoint, host_values};
+
+/// Hyper-parameters of nnU-Net's optimiser.
+const LEARNING_RATE: f64 = 0.01;
+const WEIGHT_DECAY: f64 = 3e-5;
+const MOMENTUM: f64 = 0.99;
+
+/// Writes a checkpoint; `names` are the first names of all weights in the order of the optimiser.
+pub(in crate::weights) fn write(
+    path: &Path,
+    checkpoint: &TrainingCheckpoint,
+    names: &[String],
+    dropout: bool,
+) -> Result<(), NnError> {
+    let mut storages = Storages { tensors: Vec::new() };
+    let weights: HashMap<&str, &Tensor> = checkpoint.weights.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let mut tensors = Vec::with_capacity(names.len());
+    for name in names {
+        let tensor = weights.get(name.as_str()).ok_or_else(|| NnError::weight(name, "missing"))?;
+        tensors.push(storages.add(tensor));
+    }
+    let state = state_names(names, dropout)
+        .into_iter()
+        .map(|(name, number)| (Plain::Text(name), tensors[number].clone()));
+    let root = root(checkpoint, Plain::Dict(state.collect()), optimizer(checkpoint, names, &mut storages));
+    let stem = path.file_stem().map_or_else(|| "archive".into(), |stem| stem.to_string_lossy().into_owned());
+    write_atomic(path, |out| archive(out, &stem, &write_plain(&root), &storages.tensors))
+        .map_err(|source| NnError::Io { path: path.to_owned(), source })
+}
+
+/// The tensors that are written, each in a storage of its own.
+struct Storages<'a> {
+    tensors: Vec<&'a Tensor>,
+}
+
+impl<'a> Storages<'a> {
+    /// What stands for a tensor in the pickle.
+    fn add(&mut self, tensor: &'a Tensor) -> Plain {
+        let number = self.tensors.len();
+        self.tensors.push(tensor);
+        let sizes =
+            |values: Vec<usize>| Plain::Tuple(values.into_iter().map(|n| Plain::Int(n as i64)).collect());
+        let mut strides = vec![1; tensor.rank()];
+        for axis in (1..tensor.rank()).rev() {
+            strides[axis - 1] = strides[axis] * tensor.dims()[axis];
+        }
+        let storage = Plain::Tuple(vec![
+            Plain::text("storage"),
+            Plain::Global("torch".into(), "FloatStorage".into()),
+            Plain::text(number.to_string()),
+            Plain::text("cpu"),
+            Plain::Int(tensor.elem_count() as i64),
+        ]);
+        let hooks = Plain::Call("collections".into(), "OrderedDict".into(), Vec::new());
+        Plain::Call(
+            "torch._utils".into(),
+            "_rebuild_tensor_v2".into(),
+            vec![
+                Plain::Persistent(Box::new(storage)),
+                Plain::Int(0),
+                sizes(tensor.dims().to_vec()),
+                sizes(strides),
+                Plain::Bool(false),
+                hooks,
+            ],
+        )
+    }
+}
+
+fn optimizer<'a>(checkpoint: &'a TrainingCheckpoint, names: &[String], storages: &mut Storages<'a>) -> Plain {
+    let mut states = Vec::new();
+    for (name, tensor) in &checkpoint.momentum {
+        if let Some(number) = names.iter().position(|known| known == name) {
+            let state = Plain::dict([("momentum_buffer", storages.add(tensor))]);
+            states.push((number, state));
+        }
+    }
+    states.sort_by_key(|(number, _)| *number);
+    let rates = checkpoint.entries.get("logging").and_then(|logging| logging.get("lrs"));
+    let rate = rates.and_then(|rates| rates.as_array()?.last()?.as_f64()).unwrap_or(LEARNING_RATE);
+    let group = Plain::dict([
+        ("lr", Plain::Float(rate)),
+        ("momentum", Plain::Float(MOMENTUM)),
+        ("dampening", Plain::Int(0)),
+        ("weight_decay", Plain::Float(WEIGHT_DECAY)),
+        ("nesterov", Plain::Bool(true)),
+        ("maximize", Plain::Bool(false)),
+        ("foreach", Plain::None),
+        ("differentiable", Plain::Bool(false)),
+        ("fused", Plain::None),
+        ("initial_lr", Plain::Float(LEARNING_RATE)),
+        ("params", Plain::List((0..names.len() as i64).map(Plain::Int).collect())),
+    ]);
+    let states = states.into_iter().map(|(number, state)| (Plain::Int(number as i64), state)).collect();
+    Plain::dict([("state", Plain::Dict(states)), ("param_groups", Plain::List(vec![group]))])
+}
+
+fn root(checkpoint: &TrainingCheckpoint, weights: Plain, optimizer: Plain) -> Plain {
+    let entry = |key: &str| checkpoint.entries.get(key).map_or(Plain::None, Plain::from_json);
+    let numbers = |value: &Value| with_nan(Plain::from_json(value));
+    let axes = checkpoint
+        .mirror_axes
+        .as_ref()
+        .map_or(Plain::None, |axes| Plain::Tuple(axes.iter().map(|&axis| Plain::Int(axis as i64)).collect()));
+    let mut init_args = match entry("init_args") {
+        Plain::Dict(entries) => entries,
+        _ => Vec::new(),
+    };
+    let device = Plain::Call("torch".into(), "device".into(), vec![Plain::text("cpu")]);
+    for (key, value) in [("configuration", Plain::text(checkpoint.configuration.clone())), ("device", device)]
+    {
+        init_args.retain(|(known, _)| *known != Plain::text(key));
+        init_args.push((Plain::text(key), value));
+    }
+    Plain::dict([
+        ("network_weights", weights),
+        ("optimizer_state", optimizer),
+        ("grad_scaler_state", Plain::None),
+        ("logging", checkpoint.entries.get("logging").map_or(Plain::Dict(Vec::new()), numbers)),
+        ("_best_ema", entry("_best_ema")),
+        ("current_epoch", checkpoint.entries.get("current_epoch").map_or(Plain::Int(0), Plain::from_json)),
+        ("init_args", Plain::Dict(init_args)),
+        ("trainer_name", Plain::text(checkpoint.trainer_name.clone())),
+        ("inference_allowed_mirroring_axes", axes),
+    ])
+}
+
+/// JSON has no NaN: null among numbers stands for it.
+fn with_nan(value: Plain) -> Plain {
+    match value {
+        Plain::None => Plain::Float(f64::NAN),
+        Plain::List(items) => Plain::List(items.into_iter().map(with_nan).collect()),
+        Plain::Dict(entries) => Plain::Dict(entries.into_iter().map(|(k, v)| (k, with_nan(v))).collect()),
+        other => other,
+    }
+}
+
+fn archive(out: &mut dyn Write, stem: &str, pickle: &[u8], tensors: &[&Tensor]) -> io::Result<()> {
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut zip = ZipWriter::new_stream(out);
+    let mut file = |name: &str, bytes: &[u8]| {
+        zip.start_file(
+            format!("{stem}/{name}"),
+            stored.large_file(bytes.len() as u64 > u64::from(u32::MAX)),
+        )?;
+        zip.write_all(bytes)
+    };
+    file("data.pkl", pickle)?;
+    file("byteorder", b"little")?;
+    for (number, tensor) in tensors.iter().enumerate() {
+        let values = host_values(tensor).map_err(io::Error::other)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        file(&format!("data/{number}"), &bytes)?;
+    }
+    file("version", b"3\n")?;
+    zip.finish()?.flush()
+}

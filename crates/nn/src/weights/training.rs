@@ -1,0 +1,115 @@
+//! Whole checkpoints, from one format to the other.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+use nnunet_plan::NetworkSpec;
+use serde_json::{Map, Value};
+
+use super::{pth, read_safetensors, safetensors, write_safetensors};
+use crate::NnError;
+use crate::model::weight_names;
+
+/// Everything that a checkpoint holds, so that a training can go on from it in either format.
+#[derive(Debug, Clone)]
+pub struct TrainingCheckpoint {
+    /// The network's weights under their first names.
+    pub weights: Vec<(String, Tensor)>,
+    /// The optimiser's momentum of those weights that have one.
+    pub momentum: Vec<(String, Tensor)>,
+    /// Name of the trainer; empty if the file does not tell.
+    pub trainer_name: String,
+    /// Name of the configuration; empty if the file does not tell.
+    pub configuration: String,
+    /// Axes of the patch along which prediction may mirror; none if it may not.
+    pub mirror_axes: Option<Vec<usize>>,
+    /// The rest under nnU-Net's names: `current_epoch`, `_best_ema`, `logging`, `init_args`.
+    pub entries: Map<String, Value>,
+}
+
+impl TrainingCheckpoint {
+    /// Reads a checkpoint, `.safetensors` or `.pth`; nothing in it is executed.
+    ///
+    /// # Errors
+    /// As [`super::read_checkpoint`].
+    pub fn read(path: &Path) -> Result<Self, NnError> {
+        if path.extension().is_some_and(|ending| ending == "pth") {
+            return pth::read_training(path);
+        }
+        let model = safetensors::read_model(path)?;
+        let (tensors, metadata) = read_safetensors(path)?;
+        let mut momentum: Vec<(String, Tensor)> = tensors
+            .into_iter()
+            .filter_map(|(name, tensor)| Some((name.strip_prefix("momentum.")?.to_owned(), tensor)))
+            .collect();
+        momentum.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut weights: Vec<_> = model.weights.into_iter().collect();
+        weights.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut entries = Map::new();
+        for key in ["current_epoch", "_best_ema", "logging", "init_args"] {
+            if let Some(text) = metadata.get(key) {
+                let value: Value = serde_json::from_str(text).map_err(|e| {
+                    NnError::checkpoint(path, format!("metadata entry {key} cannot be read: {e}"))
+                })?;
+                // Ours wraps it, so that NaN can be told from none.
+                let value = match value {
+                    Value::Array(mut one) if key == "_best_ema" => one.pop().unwrap_or(Value::Null),
+                    other => other,
+                };
+                entries.insert(key.to_owned(), value);
+            }
+        }
+        Ok(Self {
+            weights,
+            momentum,
+            trainer_name: model.trainer_name,
+            configuration: model.configuration,
+            mirror_axes: model.mirror_axes,
+            entries,
+        })
+    }
+
+    /// Writes it as our checkpoint, which training can resume.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_safetensors(&self, path: &Path) -> Result<(), NnError> {
+        let named = |prefix: &str, list: &[(String, Tensor)]| {
+            list.iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor.clone())).collect::<Vec<_>>()
+        };
+        let mut tensors = named("network", &self.weights);
+        tensors.extend(named("momentum", &self.momentum));
+        let mut metadata: HashMap<String, String> = [
+            ("format", safetensors::FORMAT.to_owned()),
+            ("trainer_name", self.trainer_name.clone()),
+            ("configuration", self.configuration.clone()),
+            ("inference_allowed_mirroring_axes", serde_json::json!(self.mirror_axes).to_string()),
+            ("current_iteration", "0".to_owned()),
+            ("losses_of_epoch", "[]".to_owned()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into();
+        for (key, value) in &self.entries {
+            let text = match value {
+                Value::Null if key == "_best_ema" => "null".to_owned(),
+                value if key == "_best_ema" => format!("[{value}]"),
+                value => value.to_string(),
+            };
+            metadata.insert(key.clone(), text);
+        }
+        write_safetensors(path, &tensors, &metadata)
+    }
+
+    /// Writes it as PyTorch does, under all names that nnU-Net's state dictionaries have.
+    ///
+    /// # Errors
+    /// A weight of the network that is not there or one that does not belong to it, or a file that cannot be written.
+    pub fn write_pth(&self, path: &Path, spec: &NetworkSpec) -> Result<(), NnError> {
+        let names = weight_names(spec);
+        if let Some((name, _)) = self.weights.iter().find(|(name, _)| !names.contains(name)) {
+            return Err(NnError::weight(name, "the network of the plans has no such weight"));
+        }
+        pth::write(path, self, &names, spec.dropout.is_some())
+    }
+}
