@@ -155,10 +155,22 @@ pub(crate) struct PlanAndPreprocessArgs {
 /// Number format of the network's arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// What the device does best without losing accuracy (f32 on the CPU)
+    /// What the device does best: bf16 where the processor has AMX, f32 elsewhere
     Auto,
     /// 32-bit floats
     F32,
+    /// Products in bf16, sums in f32
+    Bf16,
+}
+
+impl From<Precision> for nnunet::nn::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Auto => Self::Auto,
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

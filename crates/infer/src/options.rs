@@ -1,3 +1,5 @@
+use nnunet_nn::Precision;
+
 use crate::InferError;
 
 /// The numbers in which overlapping tiles are summed.
@@ -23,11 +25,19 @@ pub struct PredictorOptions {
     pub use_mirroring: bool,
     /// The numbers in which tiles are summed.
     pub accumulator: Accumulator,
+    /// The arithmetic of the networks.
+    pub precision: Precision,
 }
 
 impl Default for PredictorOptions {
     fn default() -> Self {
-        Self { tile_step_size: 0.5, use_gaussian: true, use_mirroring: true, accumulator: Accumulator::F32 }
+        Self {
+            tile_step_size: 0.5,
+            use_gaussian: true,
+            use_mirroring: true,
+            accumulator: Accumulator::F32,
+            precision: Precision::Auto,
+        }
     }
 }
 

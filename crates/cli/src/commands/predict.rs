@@ -19,6 +19,7 @@ pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
             tile_step_size: args.step,
             use_mirroring: !args.no_mirroring,
             accumulator: if args.accumulator == "f16" { Accumulator::F16 } else { Accumulator::F32 },
+            precision: args.compute.precision.into(),
             ..PredictorOptions::default()
         },
         device: device_spec(&args.compute)?,

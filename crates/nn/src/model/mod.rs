@@ -1,10 +1,13 @@
 //! The U-Nets of nnU-Net.
 
 mod build;
+mod executor;
 mod layers;
 mod network;
 mod parameters;
+mod tape;
 mod unet;
 
+pub use executor::Executor;
 pub use parameters::Parameters;
 pub use unet::UNet;
