@@ -168,7 +168,7 @@ pub(crate) struct PlanAndPreprocessArgs {
 /// Number format of the network's arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Precision {
-    /// What the device does best without losing accuracy (f32 on the CPU)
+    /// What the device does best: bf16 where the processor has AMX, f32 elsewhere
     Auto,
     /// 32-bit floats
     F32,

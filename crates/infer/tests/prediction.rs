@@ -219,7 +219,7 @@ fn parts_in_memory_predict_like_the_folder() {
     let network = UNet::new(&spec, 1, 3, &parameters).unwrap();
     let make = |networks, axes| {
         let (plans, dataset) = (plans.clone(), opened.dataset().clone());
-        Predictor::from_parts(plans, "3d_fullres", dataset, networks, axes, quiet(), Device::Cpu)
+        Predictor::from_parts(plans, "3d_fullres", dataset, networks, axes, quiet())
     };
     let built = make(vec![network.clone()], None).unwrap();
     let image = image([9, 10, 11]);

@@ -40,7 +40,7 @@ pub mod weights;
 pub use device::{DeviceSpec, device};
 pub use error::NnError;
 pub use kernels::{ConvGeometry, Isa, RecyclingAllocator, isa, set_isa};
-pub use model::{Parameters, UNet};
+pub use model::{Executor, Parameters, UNet};
 pub use ops::{conv, conv_norm_act, conv_transpose, instance_norm_leaky_relu, up_concat};
 pub use precision::Precision;
 pub use weights::{ModelCheckpoint, read_checkpoint};

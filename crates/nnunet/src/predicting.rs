@@ -99,9 +99,6 @@ pub fn predict(
     let cases = cases(&request.inputs, &dataset.file_ending)?;
     let (device, message) = device(&request.device)?;
     log(&message);
-    if let Some(notice) = request.options.precision.notice() {
-        log(notice);
-    }
     let folds = (!request.folds.is_empty()).then_some(request.folds.as_slice());
     let checkpoint = request.checkpoint.as_deref();
     let predictor = Predictor::open(&request.model, folds, checkpoint, request.options.clone(), device)?;

@@ -1,19 +1,32 @@
-use candle_core::{Device, Tensor};
-use nnunet_nn::{NnError, UNet};
+use nnunet_nn::{Executor, NnError, Precision, UNet};
 
 use crate::InferError;
 use crate::window::TileNetwork;
 
-/// A U-Net and where it runs.
-pub(super) struct Network {
-    pub(super) unet: UNet,
-    pub(super) device: Device,
+/// A network made ready for the tiles of its configuration.
+pub(super) struct Network(Executor);
+
+impl Network {
+    /// Makes networks ready for tiles of `patch` voxels; they run in turn and share their buffers.
+    pub(super) fn prepare(
+        networks: Vec<UNet>,
+        patch: [usize; 3],
+        precision: Precision,
+    ) -> Result<Vec<Self>, NnError> {
+        let mut ready: Vec<Self> = Vec::with_capacity(networks.len());
+        for network in networks {
+            let mut executor = Executor::new(&network, patch, precision)?;
+            if let Some(first) = ready.first() {
+                executor.share_buffers(&first.0);
+            }
+            ready.push(Self(executor));
+        }
+        Ok(ready)
+    }
 }
 
 impl TileNetwork for Network {
-    fn forward(&self, tile: Vec<f32>, [channels, z, y, x]: [usize; 4]) -> Result<Vec<f32>, InferError> {
-        let tile = Tensor::from_vec(tile, (1, channels, z, y, x), &self.device).map_err(NnError::from)?;
-        let logits = self.unet.forward_last(&tile)?;
-        Ok(logits.flatten_all().and_then(|logits| logits.to_vec1()).map_err(NnError::from)?)
+    fn forward(&self, tile: Vec<f32>, _: [usize; 4]) -> Result<Vec<f32>, InferError> {
+        Ok(self.0.forward(&tile)?)
     }
 }

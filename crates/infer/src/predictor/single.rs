@@ -87,7 +87,7 @@ impl Predictor {
             networks.push(config.network(&weights, &device).map_err(failed)?);
         }
         let (config, mirror_axes) = first.ok_or(InferError::NoNetwork)?;
-        Self::build(folder.plans, folder.dataset, config, networks, device, mirror_axes, options)
+        Self::build(folder.plans, folder.dataset, config, networks, mirror_axes, options)
     }
 
     /// A predictor of networks in memory, for instance right after training.
@@ -103,11 +103,10 @@ impl Predictor {
         networks: Vec<UNet>,
         mirror_axes: Option<Vec<usize>>,
         options: PredictorOptions,
-        device: Device,
     ) -> Result<Self, InferError> {
         options.check()?;
         let config = Config::new(&plans, configuration, &dataset)?;
-        Self::build(plans, dataset, config, networks, device, mirror_axes, options)
+        Self::build(plans, dataset, config, networks, mirror_axes, options)
     }
 
     fn build(
@@ -115,7 +114,6 @@ impl Predictor {
         dataset: DatasetJson,
         config: Config,
         networks: Vec<UNet>,
-        device: Device,
         mirror_axes: Option<Vec<usize>>,
         options: PredictorOptions,
     ) -> Result<Self, InferError> {
@@ -126,7 +124,7 @@ impl Predictor {
         let Config { configuration, rules, channels, name, .. } = config;
         let axes = array_axes(&mirror_axes.unwrap_or_default(), configuration.patch_size.len())?;
         let flips = flips(if options.use_mirroring { &axes } else { &[] });
-        let networks = networks.into_iter().map(|unet| Network { unet, device: device.clone() }).collect();
+        let networks = Network::prepare(networks, configuration.patch_3d(), options.precision)?;
         Ok(Self {
             plans,
             configuration,

@@ -1,8 +1,9 @@
 //! Convolution: forward, backward-data, backward-weights.
 
-use super::correlate::correlate;
+use super::correlate::{Prepared, correlate};
 use super::outer::outer;
 use super::shape::{ConvGeometry, Correlation, Dims};
+use super::source::Source;
 
 fn output_dims(input: Dims, channels: usize, g: &ConvGeometry) -> Dims {
     Dims { batch: input.batch, space: g.output(input.space), channels }
@@ -53,6 +54,19 @@ pub fn conv_backward_data(
     channels: usize,
     g: &ConvGeometry,
 ) -> Vec<f32> {
+    input_gradient(dy, input, weight, channels, g, false)
+}
+
+/// [`conv_backward_data`], with products in bf16 if asked for.
+pub(crate) fn input_gradient(
+    dy: &[f32],
+    input: Dims,
+    weight: &[f32],
+    channels: usize,
+    g: &ConvGeometry,
+    bf16: bool,
+) -> Vec<f32> {
+    assert_eq!(dy.len(), output_dims(input, channels, g).len());
     let output = output_dims(input, channels, g);
     let mut dx = zeros(input.len());
     let (ci, taps) = (input.channels, g.taps());
@@ -80,7 +94,8 @@ pub fn conv_backward_data(
             let k: [usize; 3] = std::array::from_fn(|a| axes[a].last - t[a] * g.stride[a]);
             weight[(o * ci + c) * taps + (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]]
         };
-        correlate(&plan, dy, weight, None, &mut dx);
+        let weight = |_: usize, tap: usize, o: usize, c: usize| weight(tap, o, c);
+        Prepared::with(bf16, &[plan], weight, None).run(Source::plain(dy, channels), &mut dx, false);
     }
     dx
 }
@@ -124,6 +139,18 @@ pub fn conv_backward_weights(
     channels: usize,
     g: &ConvGeometry,
 ) -> (Vec<f32>, Vec<f32>) {
+    assert_eq!(x.len(), input.len());
+    (weight_gradient(Source::plain(x, input.channels), input, dy, channels, g), sum_channels(dy, channels))
+}
+
+/// Gradient of the weight (out, in, kz, ky, kx).
+pub(crate) fn weight_gradient(
+    x: Source<'_>,
+    input: Dims,
+    dy: &[f32],
+    channels: usize,
+    g: &ConvGeometry,
+) -> Vec<f32> {
     let plan = forward_plan(input, channels, g);
     let (sums, padded) = outer(&plan, x, dy);
     let (ci, taps) = (input.channels, g.taps());
@@ -132,7 +159,7 @@ pub fn conv_backward_weights(
         let (o, c, tap) = (i / taps / ci, i / taps % ci, i % taps);
         *value = sums[(tap * ci + c) * padded + o];
     }
-    (dw, sum_channels(dy, channels))
+    dw
 }
 
 /// Sum over everything but the channels, in an order that does not depend on the number of threads.

@@ -1,25 +1,23 @@
-//! The convolution kernel: a block of voxels times a block of output channels stays in registers.
-//!
-//! Inner loop: for every tap and input channel, load the weights of the channel block, broadcast one input value per
-//! voxel, multiply and add. Taps along x and input channels are one contiguous run in memory, so the loop has no inner
-//! branches.
+//! Correlations with weights that are prepared once and run as often as need be: direct kernels, tiled ones, or the portable
+//! reference, whichever the processor and the shapes call for.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::bf16::{Bf16Prepared, engine, rounded};
+use super::boxes::Boxes;
 use super::isa::{Isa, isa};
-use super::pack::{PackedWeights, SlabShape, fill_slab, pack_weights, reads_in_place};
+use super::moments::{BlockSums, Moments, RUN};
+use super::pack::{PackedWeights, pack_weights};
 use super::portable;
 use super::shape::Correlation;
 use super::simd::Simd;
+use super::source::{Region, SlabShape, Source, fill_slab};
+use super::tile::Tile;
 use super::winograd;
-
-/// Slabs of at most about this many values per task: what stays in the second and third level caches.
-const SLAB_VALUES: usize = 1 << 20;
-/// At least this many tasks where there are as many planes, so that threads stay busy to the end.
-const TASKS: usize = 32;
 
 thread_local! {
     static SLAB: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -59,93 +57,226 @@ pub(crate) fn correlate(
     out: &mut [f32],
 ) {
     assert_eq!(x.len(), plan.input.len());
-    assert_eq!(out.len(), plan.output.batch * plan.output.voxels() * plan.pitch);
-    assert!(plan.pitch >= plan.output.channels);
     if plan.is_empty() {
         return;
     }
-    let isa = isa();
-    if let Some(grid) = winograd::Grid::of(plan, isa) {
-        return winograd::correlate(&grid, x, weight, bias, out);
-    }
-    let weights = pack_weights(plan, registers(plan, isa) * isa_lanes(isa), weight);
-    if isa == Isa::Portable {
-        return portable::correlate(plan, x, &weights, bias, out);
-    }
-    let mut padded_bias = vec![0.0; plan.output.channels.next_multiple_of(weights.block)];
-    if let Some(bias) = bias {
-        padded_bias[..bias.len()].copy_from_slice(bias);
-    }
-    let per_plane = SlabShape::of(plan).plane * plan.in_stride[0];
-    let planes = plan.input.batch * plan.count[0];
-    let chunk = (SLAB_VALUES / per_plane.max(1)).clamp(1, planes.div_ceil(TASKS).max(1)).min(plan.count[0]);
-    let chunks = plan.count[0].div_ceil(chunk);
-    let shared = SharedOut(out.as_mut_ptr());
-    (0..plan.input.batch * chunks).into_par_iter().for_each(|task| {
-        let (sample, first) = (task / chunks, task % chunks * chunk);
-        let count = chunk.min(plan.count[0] - first);
-        let run = |slab: &[f32]| {
-            let job = Job { plan, slab, weights: &weights, bias: &padded_bias, sample, first, count };
-            job.run(isa, shared);
-        };
-        if reads_in_place(plan) {
-            let plane = plan.input.space[1] * plan.input.space[2] * plan.input.channels;
-            run(&x[(sample * plan.input.space[0] + first) * plane..][..count * plane]);
-        } else {
-            SLAB.with_borrow_mut(|slab| {
-                fill_slab(plan, x, sample, first, count, slab);
-                run(slab);
-            });
-        }
-    });
+    let source = Source::plain(x, plan.input.channels);
+    Prepared::new(&[*plan], |_, tap, c, o| weight(tap, c, o), bias).run(source, out, false);
 }
 
-/// The output planes `first..first + count` of one sample.
+/// One or more correlations over the same input boxes, with their weights as the kernels read them.
+pub(crate) struct Prepared {
+    isa: Isa,
+    parts: Vec<Correlation>,
+    method: Method,
+    /// Zero beyond the last channel.
+    bias: Vec<f32>,
+}
+
+enum Method {
+    /// Weights of each part; the portable kernels read the same.
+    Direct(Vec<PackedWeights>),
+    Winograd(winograd::Grid, Vec<f32>),
+    Bf16(Bf16Prepared),
+    /// Weights rounded to bf16 for the f32 kernels, which then get rounded inputs.
+    Rounded(Box<Prepared>),
+}
+
+impl Prepared {
+    /// Prepares the weights that `weight(part, tap, input channel, output channel)` gives.
+    ///
+    /// All parts have the input, the numbers of outputs, taps, strides and offsets of the first; they differ in where their
+    /// outputs lie.
+    pub(crate) fn new(
+        parts: &[Correlation],
+        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let (isa, plan) = (isa(), &parts[0]);
+        let grid = if parts.len() == 1 { winograd::Grid::of(plan, isa) } else { None };
+        let block = match &grid {
+            Some(grid) => grid.block(),
+            None => registers(plan, isa) * isa_lanes(isa),
+        };
+        let method = match grid {
+            Some(grid) => {
+                let weights = winograd::transform_weights(&grid, |tap, c, o| weight(0, tap, c, o));
+                Method::Winograd(grid, weights)
+            }
+            None => {
+                let pack = |(i, plan)| pack_weights(plan, block, |tap, c, o| weight(i, tap, c, o));
+                Method::Direct(parts.iter().enumerate().map(pack).collect())
+            }
+        };
+        let mut padded = vec![0.0; plan.output.channels.next_multiple_of(block)];
+        if let Some(bias) = bias {
+            padded[..bias.len()].copy_from_slice(bias);
+        }
+        Self { isa, parts: parts.to_vec(), method, bias: padded }
+    }
+
+    /// [`Prepared::bf16`] or [`Prepared::new`].
+    pub(crate) fn with(
+        bf16: bool,
+        parts: &[Correlation],
+        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        if bf16 { Self::bf16(parts, weight, bias) } else { Self::new(parts, weight, bias) }
+    }
+
+    /// [`Prepared::new`] with products in bf16: by the processor's instructions for that if it has them.
+    pub(crate) fn bf16(
+        parts: &[Correlation],
+        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
+        bias: Option<&[f32]>,
+    ) -> Self {
+        let isa = isa();
+        let method = match engine().filter(|_| isa == Isa::Avx512) {
+            Some(engine) => Method::Bf16(Bf16Prepared::new(engine, parts, weight, bias)),
+            None => {
+                let weight = |part, tap, c, o| rounded(weight(part, tap, c, o));
+                Method::Rounded(Box::new(Self::new(parts, weight, bias)))
+            }
+        };
+        Self { isa, parts: parts.to_vec(), method, bias: Vec::new() }
+    }
+
+    /// Computes all outputs; output voxels that the plans do not reach keep their values.
+    ///
+    /// `out` begins at the first channel of the first voxel and has `pitch` values per voxel. Returns, if asked for, the
+    /// moments of the outputs of every sample and channel.
+    pub(crate) fn run(&self, x: Source<'_>, out: &mut [f32], moments: bool) -> Vec<Moments> {
+        let plan = &self.parts[0];
+        let voxels = plan.output.batch * plan.output.voxels();
+        assert!(x.covers(plan.input), "the input is too short for {:?}", plan.input);
+        assert!(plan.pitch >= plan.output.channels);
+        let reached = voxels.saturating_sub(1) * plan.pitch + plan.output.channels;
+        assert!(voxels == 0 || out.len() >= reached, "the output is too short for {:?}", plan.output);
+        if plan.is_empty() {
+            return vec![
+                Moments::default();
+                if moments { plan.output.batch * plan.output.channels } else { 0 }
+            ];
+        }
+        let out = &mut out[..reached];
+        match &self.method {
+            Method::Winograd(grid, weights) => {
+                winograd::correlate(grid, x, weights, &self.bias, out, moments)
+            }
+            Method::Bf16(prepared) => prepared.run(x, out, moments),
+            Method::Rounded(prepared) => {
+                let mut values = x.collect(plan.input).into_owned();
+                values.par_iter_mut().for_each(|v| *v = rounded(*v));
+                prepared.run(Source::plain(&values, plan.input.channels), out, moments)
+            }
+            Method::Direct(weights) if self.isa == Isa::Portable => {
+                let values = x.collect(plan.input);
+                for (plan, weights) in self.parts.iter().zip(weights) {
+                    portable::correlate(plan, &values, weights, Some(&self.bias), out);
+                }
+                if moments { portable::moments(plan, out) } else { Vec::new() }
+            }
+            Method::Direct(weights) => self.run_direct(weights, x, out, moments),
+        }
+    }
+
+    fn run_direct(
+        &self,
+        weights: &[PackedWeights],
+        x: Source<'_>,
+        out: &mut [f32],
+        moments: bool,
+    ) -> Vec<Moments> {
+        let (plan, block) = (&self.parts[0], weights[0].block);
+        let boxes = Boxes::rows(plan, plan.output.channels.div_ceil(block));
+        let in_place = reads_in_place(plan, &x);
+        let shared = SharedOut(out.as_mut_ptr());
+        let task = |task| {
+            let (region, blocks) = boxes.task(task);
+            let channels = (blocks.end * block).min(plan.output.channels) - blocks.start * block;
+            let mut own = vec![Moments::default(); if moments { channels } else { 0 }];
+            let mut run = |slab: &[f32], shape: SlabShape| {
+                for (plan, weights) in self.parts.iter().zip(weights) {
+                    let blocks = blocks.clone();
+                    let job = Job { plan, slab, shape, weights, bias: &self.bias, region, blocks };
+                    job.run(self.isa, shared, &mut own);
+                }
+            };
+            if in_place {
+                let [_, ny, nx] = plan.input.space;
+                let [z, y, _] = region.start;
+                let row = nx * x.pitch;
+                let shape = SlabShape { row, plane: ny * row, planes: region.count[0] };
+                run(&x.values[((region.sample * plan.input.space[0] + z) * ny + y) * row..], shape);
+            } else {
+                SLAB.with_borrow_mut(|slab| {
+                    fill_slab(plan, &x, &region, slab);
+                    run(slab, SlabShape::of(plan, region.count));
+                });
+            }
+            own
+        };
+        let tasks: Vec<_> = (0..boxes.tasks()).into_par_iter().with_max_len(1).map(task).collect();
+        if moments { boxes.join(plan.output.channels, block, &tasks) } else { Vec::new() }
+    }
+}
+
+/// Whether the input needs no copy: every output reads exactly its own voxel, and a box is contiguous up to its last row.
+fn reads_in_place(plan: &Correlation, x: &Source<'_>) -> bool {
+    plan.taps == [1; 3]
+        && plan.in_stride == [1; 3]
+        && plan.offset == [0; 3]
+        && plan.count == plan.input.space
+        && x.is_plain(plan.input.channels)
+}
+
+/// A box of outputs of one sample, for some blocks of output channels.
 struct Job<'a> {
     plan: &'a Correlation,
     slab: &'a [f32],
+    shape: SlabShape,
     weights: &'a PackedWeights,
     bias: &'a [f32],
-    sample: usize,
-    first: usize,
-    count: usize,
+    region: Region,
+    blocks: Range<usize>,
 }
 
 impl Job<'_> {
-    fn run(&self, isa: Isa, out: SharedOut) {
+    fn run(&self, isa: Isa, out: SharedOut, moments: &mut [Moments]) {
         match isa {
             // SAFETY: `isa()` gives an instruction set only where the processor has it.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { self.run_avx512(out) },
+            Isa::Avx512 => unsafe { self.run_avx512(out, moments) },
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { self.run_avx2(out) },
+            Isa::Avx2 => unsafe { self.run_avx2(out, moments) },
             _ => unreachable!("the portable path has no jobs"),
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
-    unsafe fn run_avx512(&self, out: SharedOut) {
+    unsafe fn run_avx512(&self, out: SharedOut, moments: &mut [Moments]) {
         use super::simd::x86::Avx512;
         // SAFETY: see `rows`.
         unsafe {
             match self.weights.block / 16 {
-                4 => self.rows::<Avx512, 4>(out, 6),
-                2 => self.rows::<Avx512, 2>(out, 12),
-                _ => self.rows::<Avx512, 1>(out, 12),
+                4 => self.rows::<Avx512, 4>(out, moments, 6),
+                2 => self.rows::<Avx512, 2>(out, moments, 12),
+                _ => self.rows::<Avx512, 1>(out, moments, 12),
             }
         }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn run_avx2(&self, out: SharedOut) {
+    unsafe fn run_avx2(&self, out: SharedOut, moments: &mut [Moments]) {
         use super::simd::x86::Avx2;
         // SAFETY: see `rows`.
         unsafe {
             match self.weights.block / 8 {
-                2 => self.rows::<Avx2, 2>(out, 6),
-                _ => self.rows::<Avx2, 1>(out, 10),
+                2 => self.rows::<Avx2, 2>(out, moments, 6),
+                _ => self.rows::<Avx2, 1>(out, moments, 10),
             }
         }
     }
@@ -153,135 +284,87 @@ impl Job<'_> {
     /// All rows of the job in blocks of at most `most` voxels.
     ///
     /// # Safety
-    /// The processor has the instructions of `S`; `out` points to `plan.pitch` values per output voxel and no other task writes the
-    /// planes of this job. The slab, weights and bias have the lengths that `fill_slab` and `pack_weights` give, so that
-    /// every address below lies inside them: rows end at `(count - 1) * in_stride + taps` voxels.
+    /// The processor has the instructions of `S`; `out` points to `plan.pitch` values per output voxel and no other task
+    /// writes the voxels and channels of this job. The slab, weights and bias have the lengths that `fill_slab` and
+    /// `pack_weights` give, so that every address below lies inside them: rows end at `(count - 1) * in_stride + taps`
+    /// voxels.
     #[inline(always)]
-    unsafe fn rows<S: Simd, const NZ: usize>(&self, out: SharedOut, most: usize) {
+    unsafe fn rows<S: Simd, const NZ: usize>(&self, out: SharedOut, moments: &mut [Moments], most: usize) {
         let plan = self.plan;
-        let shape = SlabShape::of(plan);
-        let ci = plan.input.channels;
+        let shape = self.shape;
         let (co, block) = (plan.output.channels, NZ * S::LANES);
-        let [nz, ny, nx] = plan.output.space;
-        let blocks = plan.count[2].div_ceil(most);
-        let (short, longer) = (plan.count[2] / blocks, plan.count[2] % blocks);
-        let mut spill = [0.0f32; 12 * 64];
-        for (number, weights) in self.weights.data.chunks_exact(plan.depth() * block).enumerate() {
+        let (mut sums, mut spill) = (BlockSums::new(), [0.0f32; 12 * 64]);
+        for (group, number) in self.blocks.clone().enumerate() {
             let lanes = (co - number * block).min(block);
-            for mz in 0..self.count {
-                let z = plan.out_start[0] + (self.first + mz) * plan.out_step[0];
-                for my in 0..plan.count[1] {
-                    let y = plan.out_start[1] + my * plan.out_step[1];
-                    let row = (mz * plan.in_stride[0]) * shape.plane + (my * plan.in_stride[1]) * shape.row;
-                    let mut mx = 0;
-                    for i in 0..blocks {
-                        let n = short + usize::from(i < longer);
-                        let x = plan.out_start[2] + mx * plan.out_step[2];
-                        let voxel = ((self.sample * nz + z) * ny + y) * nx + x;
-                        // SAFETY: by the contract above.
-                        unsafe {
-                            let target = out.0.add(voxel * plan.pitch + number * block);
+            for mz in 0..self.region.count[0] {
+                for my in 0..self.region.count[1] {
+                    let slab_row = mz * plan.in_stride[0] * shape.plane + my * plan.in_stride[1] * shape.row;
+                    // SAFETY: by the contract above.
+                    unsafe {
+                        let target = out.0.add(plan.output_at(&self.region, mz, my) + number * block);
+                        self.row::<S, NZ>(slab_row, shape, number, most, target, &mut spill);
+                        if !moments.is_empty() {
                             let step = plan.out_step[2] * plan.pitch;
-                            let whole = lanes == block;
-                            let tile = Tile {
-                                x: self.slab.as_ptr().add(row + mx * plan.in_stride[2] * ci),
-                                x_step: plan.in_stride[2] * ci,
-                                row: shape.row,
-                                plane: shape.plane,
-                                w: weights.as_ptr(),
-                                taps: [plan.taps[0], plan.taps[1]],
-                                run: plan.taps[2] * ci,
-                                bias: self.bias.as_ptr().add(number * block),
-                                out: if whole { target } else { spill.as_mut_ptr() },
-                                out_step: if whole { step } else { block },
-                            };
-                            tile.dispatch::<S, NZ>(n);
-                            if !whole {
-                                for v in 0..n {
-                                    let from = spill.as_ptr().add(v * block);
-                                    std::ptr::copy_nonoverlapping(from, target.add(v * step), lanes);
-                                }
+                            sums.add_row(target, step, self.region.count[2], lanes);
+                            if sums.count >= RUN {
+                                sums.flush(&mut moments[group * block..][..lanes]);
                             }
                         }
-                        mx += n;
                     }
                 }
             }
+            if !moments.is_empty() {
+                sums.flush(&mut moments[group * block..][..lanes]);
+            }
         }
     }
-}
 
-/// One block of voxels and output channels.
-pub(crate) struct Tile {
-    pub(crate) x: *const f32,
-    pub(crate) x_step: usize,
-    pub(crate) row: usize,
-    pub(crate) plane: usize,
-    pub(crate) w: *const f32,
-    pub(crate) taps: [usize; 2],
-    pub(crate) run: usize,
-    pub(crate) bias: *const f32,
-    pub(crate) out: *mut f32,
-    pub(crate) out_step: usize,
-}
-
-impl Tile {
-    /// [`Tile::compute`] for a number of voxels that is known at run time, at most 12.
+    /// One row of outputs for one block of channels.
     ///
     /// # Safety
-    /// The processor has the instructions of `S`, and all addresses of the tile can be read or written.
+    /// As for [`Job::rows`]; `target` is the row's first output.
     #[inline(always)]
-    pub(crate) unsafe fn dispatch<S: Simd, const NZ: usize>(&self, voxels: usize) {
-        // SAFETY: the caller's.
-        unsafe {
-            match voxels {
-                1 => self.compute::<S, 1, NZ>(),
-                2 => self.compute::<S, 2, NZ>(),
-                3 => self.compute::<S, 3, NZ>(),
-                4 => self.compute::<S, 4, NZ>(),
-                5 => self.compute::<S, 5, NZ>(),
-                6 => self.compute::<S, 6, NZ>(),
-                7 => self.compute::<S, 7, NZ>(),
-                8 => self.compute::<S, 8, NZ>(),
-                9 => self.compute::<S, 9, NZ>(),
-                10 => self.compute::<S, 10, NZ>(),
-                11 => self.compute::<S, 11, NZ>(),
-                _ => self.compute::<S, 12, NZ>(),
-            }
-        }
-    }
-
-    /// `out[v][k] = bias[k] + Σ x[v + tap][channel] · w[tap][channel][k]` for `NX` voxels and `NZ` registers.
-    #[inline(always)]
-    unsafe fn compute<S: Simd, const NX: usize, const NZ: usize>(&self) {
-        // SAFETY: the addresses are inside slab, weights, bias and output by the contract of `Job::rows`.
-        unsafe {
-            let mut acc = [[S::zero(); NZ]; NX];
-            let mut w = self.w;
-            for tz in 0..self.taps[0] {
-                for ty in 0..self.taps[1] {
-                    let x = self.x.add(tz * self.plane + ty * self.row);
-                    for j in 0..self.run {
-                        let mut weights = [S::zero(); NZ];
-                        for (k, weight) in weights.iter_mut().enumerate() {
-                            *weight = S::load(w.add(k * S::LANES));
-                        }
-                        w = w.add(NZ * S::LANES);
-                        for (v, acc) in acc.iter_mut().enumerate() {
-                            let value = S::splat(x.add(v * self.x_step + j));
-                            for (sum, weight) in acc.iter_mut().zip(weights) {
-                                *sum = S::fma(value, weight, *sum);
-                            }
-                        }
+    unsafe fn row<S: Simd, const NZ: usize>(
+        &self,
+        slab_row: usize,
+        shape: SlabShape,
+        number: usize,
+        most: usize,
+        target: *mut f32,
+        spill: &mut [f32; 12 * 64],
+    ) {
+        let (plan, ci, block) = (self.plan, self.plan.input.channels, NZ * S::LANES);
+        let lanes = (plan.output.channels - number * block).min(block);
+        let (whole, step) = (lanes == block, plan.out_step[2] * plan.pitch);
+        let count = self.region.count[2];
+        let blocks = count.div_ceil(most);
+        let mut mx = 0;
+        for i in 0..blocks {
+            let n = count / blocks + usize::from(i < count % blocks);
+            // SAFETY: the caller's.
+            unsafe {
+                let target = target.add(mx * step);
+                let tile = Tile {
+                    x: self.slab.as_ptr().add(slab_row + mx * plan.in_stride[2] * ci),
+                    x_step: plan.in_stride[2] * ci,
+                    row: shape.row,
+                    plane: shape.plane,
+                    w: self.weights.data.as_ptr().add(number * plan.depth() * block),
+                    taps: [plan.taps[0], plan.taps[1]],
+                    run: plan.taps[2] * ci,
+                    bias: self.bias.as_ptr().add(number * block),
+                    out: if whole { target } else { spill.as_mut_ptr() },
+                    out_step: if whole { step } else { block },
+                };
+                tile.dispatch::<S, NZ>(n);
+                if !whole {
+                    for v in 0..n {
+                        let from = spill.as_ptr().add(v * block);
+                        std::ptr::copy_nonoverlapping(from, target.add(v * step), lanes);
                     }
                 }
             }
-            for (v, acc) in acc.iter().enumerate() {
-                for (k, sum) in acc.iter().enumerate() {
-                    let biased = S::add(*sum, S::load(self.bias.add(k * S::LANES)));
-                    S::store(self.out.add(v * self.out_step + k * S::LANES), biased);
-                }
-            }
+            mx += n;
         }
     }
 }

@@ -3,10 +3,14 @@
 //! Every convolution (forward, backward-data, transposed) is one correlation: a grid of outputs, each the sum over a
 //! box of input voxels times weights. Backward-weights is the transpose of the same plan. Activations are channels-last.
 
+mod bf16;
+mod boxes;
 mod conv;
 mod correlate;
 mod isa;
 mod memory;
+mod merge;
+mod moments;
 mod norm;
 mod outer;
 mod pack;
@@ -14,13 +18,23 @@ mod peak;
 mod portable;
 mod shape;
 mod simd;
+mod source;
+mod tile;
 mod transpose;
 mod winograd;
 
+pub use bf16::has_amx;
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward};
+pub(crate) use conv::{forward_plan, input_gradient, sum_channels, weight_gradient};
+pub(crate) use correlate::Prepared;
 pub use isa::{Isa, isa, set_isa};
 pub use memory::RecyclingAllocator;
+pub(crate) use merge::{average_pool, merge, split};
+pub(crate) use moments::Moments;
+pub(crate) use norm::backward_in_place;
 pub use norm::{NormGradients, NormSaved, norm_act_backward, norm_act_forward, norm_act_in_place};
 pub use peak::multiply_adds;
 pub use shape::{ConvGeometry, Dims};
+pub(crate) use source::{ChannelMap, Source};
+pub(crate) use transpose::up_plans;
 pub use transpose::{conv_transpose_backward_data, conv_transpose_backward_weights, conv_transpose_forward};

@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::moments::Moments;
 use super::shape::Dims;
+use super::source::leaky;
 
 /// Voxels that one task takes; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 2048;
@@ -45,7 +47,7 @@ pub fn norm_act_forward(
     }
     let sample = dims.voxels() * c;
     for b in 0..dims.batch {
-        let (scale, shift) = affine(&saved, b, weight, bias);
+        let (scale, shift) = saved.affine(b, weight, bias);
         let range = b * sample..(b + 1) * sample;
         y[range.clone()].par_chunks_mut(CHUNK * c).zip(x[range].par_chunks(CHUNK * c)).for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
@@ -67,7 +69,7 @@ pub fn norm_act_in_place(x: &mut [f32], dims: Dims, weight: &[f32], bias: &[f32]
     let c = dims.channels;
     let saved = statistics(x, dims, eps);
     for (b, sample) in x.chunks_exact_mut(dims.voxels() * c).enumerate() {
-        let (scale, shift) = affine(&saved, b, weight, bias);
+        let (scale, shift) = saved.affine(b, weight, bias);
         sample.par_chunks_mut(CHUNK * c).for_each(|x| {
             for x in x.chunks_exact_mut(c) {
                 let (x, scale, shift) = (&mut x[..c], &scale[..c], &shift[..c]);
@@ -79,18 +81,21 @@ pub fn norm_act_in_place(x: &mut [f32], dims: Dims, weight: &[f32], bias: &[f32]
     }
 }
 
-/// The factor is selected, not the value: that compiles to a mask where the other compiles to a branch that is mispredicted
-/// for every second value.
-fn leaky(v: f32, slope: f32) -> f32 {
-    v * if v > 0.0 { 1.0 } else { slope }
-}
+impl NormSaved {
+    /// From the moments of every sample and channel.
+    pub(crate) fn of(moments: &[Moments], eps: f64) -> Self {
+        let both = moments.iter().map(|moments| moments.normaliser(eps));
+        let (mean, inverse_std) = both.map(|(mean, inverse)| (mean as f32, inverse as f32)).unzip();
+        Self { mean, inverse_std }
+    }
 
-/// Scale and shift of a sample's channels that normalise and then apply `weight` and `bias`.
-fn affine(saved: &NormSaved, sample: usize, weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let first = sample * weight.len();
-    let scale: Vec<f32> = weight.iter().zip(&saved.inverse_std[first..]).map(|(w, s)| w * s).collect();
-    let shift = (0..weight.len()).map(|i| bias[i] - saved.mean[first + i] * scale[i]).collect();
-    (scale, shift)
+    /// Scale and shift of a sample's channels that normalise and then apply `weight` and `bias`.
+    pub(crate) fn affine(&self, sample: usize, weight: &[f32], bias: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let first = sample * weight.len();
+        let scale: Vec<f32> = weight.iter().zip(&self.inverse_std[first..]).map(|(w, s)| w * s).collect();
+        let shift = (0..weight.len()).map(|i| bias[i] - self.mean[first + i] * scale[i]).collect();
+        (scale, shift)
+    }
 }
 
 /// Mean and inverse standard deviation per sample and channel, in one pass: sums of deviations from the first voxel,
@@ -150,21 +155,38 @@ pub fn norm_act_backward(
     bias: &[f32],
     slope: f32,
 ) -> NormGradients {
+    let mut dx = dy.to_vec();
+    let (weight, bias) = backward_in_place(x, dims.channels, &mut dx, dims, saved, weight, bias, slope);
+    NormGradients { x: dx, weight, bias }
+}
+
+/// [`norm_act_backward`] for an input with `pitch` values per voxel; the gradient of the output becomes that of the input.
+/// Returns the gradients of scale and shift.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn backward_in_place(
+    x: &[f32],
+    pitch: usize,
+    dy: &mut [f32],
+    dims: Dims,
+    saved: &NormSaved,
+    weight: &[f32],
+    bias: &[f32],
+    slope: f32,
+) -> (Vec<f32>, Vec<f32>) {
     let (c, n) = (dims.channels, dims.voxels());
-    let mut out = NormGradients { x: vec![0.0; x.len()], weight: vec![0.0; c], bias: vec![0.0; c] };
-    if x.is_empty() {
-        return out;
+    if dims.is_empty() {
+        return (vec![0.0; c], vec![0.0; c]);
     }
     let sample = n * c;
     let (mut dweight, mut dbias) = (vec![0.0f64; c], vec![0.0f64; c]);
     for b in 0..dims.batch {
-        let range = b * sample..(b + 1) * sample;
-        let (x, dy) = (&x[range.clone()], &dy[range.clone()]);
+        let x = &x[b * n * pitch..((b + 1) * n * pitch).min(x.len())];
+        let dy = &mut dy[b * sample..(b + 1) * sample];
         let inverse = &saved.inverse_std[b * c..(b + 1) * c];
         let offset: Vec<f32> = (0..c).map(|i| -saved.mean[b * c + i] * inverse[i]).collect();
-        let act = Activation { inverse, offset: &offset, weight, bias, slope };
+        let act = Activation { pitch, inverse, offset: &offset, weight, bias, slope };
         let partial: Vec<Vec<[f64; 2]>> = x
-            .par_chunks(CHUNK * c)
+            .par_chunks(CHUNK * pitch)
             .zip(dy.par_chunks(CHUNK * c))
             .map(|(x, dy)| act.gradient_sums(x, dy))
             .collect();
@@ -176,18 +198,18 @@ pub fn norm_act_backward(
         }
         let mean = |k: usize| sums.iter().map(|s| (s[k] / n as f64) as f32).collect::<Vec<f32>>();
         let (mean_g, mean_gx) = (mean(0), mean(1));
-        out.x[range]
-            .par_chunks_mut(CHUNK * c)
-            .zip(x.par_chunks(CHUNK * c).zip(dy.par_chunks(CHUNK * c)))
-            .for_each(|(dx, (x, dy))| act.input_gradient(x, dy, &mean_g, &mean_gx, dx));
+        dy.par_chunks_mut(CHUNK * c)
+            .zip(x.par_chunks(CHUNK * pitch))
+            .for_each(|(dy, x)| act.input_gradient(x, dy, &mean_g, &mean_gx));
     }
-    out.weight = dweight.into_iter().map(|v| v as f32).collect();
-    out.bias = dbias.into_iter().map(|v| v as f32).collect();
-    out
+    let narrow = |sums: Vec<f64>| sums.into_iter().map(|v| v as f32).collect();
+    (narrow(dweight), narrow(dbias))
 }
 
 /// The affine map and activation of one sample, per channel.
 struct Activation<'a> {
+    /// Values per voxel of the input.
+    pitch: usize,
     inverse: &'a [f32],
     offset: &'a [f32],
     weight: &'a [f32],
@@ -201,10 +223,10 @@ impl Activation<'_> {
         let c = self.weight.len();
         let mut total = vec![[0.0f64; 2]; c];
         let (mut sum, mut product) = (vec![0.0f32; c], vec![0.0f32; c]);
-        for (x, dy) in x.chunks(64 * c).zip(dy.chunks(64 * c)) {
+        for (x, dy) in x.chunks(64 * self.pitch).zip(dy.chunks(64 * c)) {
             sum.fill(0.0);
             product.fill(0.0);
-            for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact(c)) {
+            for (x, dy) in x.chunks(self.pitch).zip(dy.chunks_exact(c)) {
                 let (x, dy) = (&x[..c], &dy[..c]);
                 let (inverse, offset) = (&self.inverse[..c], &self.offset[..c]);
                 let (weight, bias) = (&self.weight[..c], &self.bias[..c]);
@@ -224,17 +246,17 @@ impl Activation<'_> {
         total
     }
 
-    fn input_gradient(&self, x: &[f32], dy: &[f32], mean_g: &[f32], mean_gx: &[f32], dx: &mut [f32]) {
+    fn input_gradient(&self, x: &[f32], dy: &mut [f32], mean_g: &[f32], mean_gx: &[f32]) {
         let c = self.weight.len();
-        for ((x, dy), dx) in x.chunks_exact(c).zip(dy.chunks_exact(c)).zip(dx.chunks_exact_mut(c)) {
-            let (x, dy, dx) = (&x[..c], &dy[..c], &mut dx[..c]);
+        for (x, dy) in x.chunks(self.pitch).zip(dy.chunks_exact_mut(c)) {
+            let (x, dy) = (&x[..c], &mut dy[..c]);
             let (inverse, offset) = (&self.inverse[..c], &self.offset[..c]);
             let (weight, bias) = (&self.weight[..c], &self.bias[..c]);
             let (mean_g, mean_gx) = (&mean_g[..c], &mean_gx[..c]);
             for i in 0..c {
                 let normal = x[i] * inverse[i] + offset[i];
                 let g = if normal * weight[i] + bias[i] > 0.0 { dy[i] } else { dy[i] * self.slope };
-                dx[i] = weight[i] * inverse[i] * (g - mean_g[i] - normal * mean_gx[i]);
+                dy[i] = weight[i] * inverse[i] * (g - mean_g[i] - normal * mean_gx[i]);
             }
         }
     }

@@ -11,10 +11,10 @@ use rayon::prelude::*;
 
 use super::correlate::isa_lanes;
 use super::isa::{Isa, isa};
-use super::pack::{SlabShape, fill_slab};
 use super::portable;
 use super::shape::Correlation;
 use super::simd::Simd;
+use super::source::{Region, SlabShape, Source, fill_slab};
 use super::winograd;
 
 /// All partial sums together take at most about this many values.
@@ -28,8 +28,8 @@ const SWEEP_VALUES: usize = 1 << 17;
 
 /// `Σ x[tap][channel] · dy[output channel]` over all outputs of a dense plan, as rows `[tap][channel]` of
 /// `padded` output channels; returns the sums and `padded`.
-pub(crate) fn outer(plan: &Correlation, x: &[f32], dy: &[f32]) -> (Vec<f32>, usize) {
-    assert_eq!(x.len(), plan.input.len());
+pub(crate) fn outer(plan: &Correlation, x: Source<'_>, dy: &[f32]) -> (Vec<f32>, usize) {
+    assert!(x.covers(plan.input));
     assert_eq!(dy.len(), plan.output.len());
     assert_eq!(plan.count, plan.output.space);
     let isa = isa();
@@ -43,7 +43,8 @@ pub(crate) fn outer(plan: &Correlation, x: &[f32], dy: &[f32]) -> (Vec<f32>, usi
     }
     let planes = plan.input.batch * plan.count[0];
     if isa == Isa::Portable {
-        let add = |range, _, dw: &mut [f32]| portable::outer(plan, x, dy, range, padded, dw);
+        let x = x.collect(plan.input);
+        let add = |range, _, dw: &mut [f32]| portable::outer(plan, &x, dy, range, padded, dw);
         return (sum_in_parts(planes, 1, size, add), padded);
     }
     // The rows of one pair of taps along z and y follow each other.
@@ -95,7 +96,7 @@ pub(crate) fn sum_in_parts(
 
 struct Part<'a> {
     plan: &'a Correlation,
-    x: &'a [f32],
+    x: Source<'a>,
     dy: &'a [f32],
     padded: usize,
     /// Taps along z and y, counted together, y fastest.
@@ -106,15 +107,18 @@ impl Part<'_> {
     /// Sweeps the planes `range` (counted over all samples), a few at a time.
     fn run(&self, isa: Isa, range: Range<usize>, dw: &mut [f32]) {
         let plan = self.plan;
-        let shape = SlabShape::of(plan);
+        let one = SlabShape::of(plan, [1, plan.count[1], plan.count[2]]);
         let gradients = plan.count[1] * plan.count[2] * plan.output.channels;
-        let together = (SWEEP_VALUES / (shape.plane * plan.in_stride[0] + gradients)).max(1);
+        let together = (SWEEP_VALUES / (one.plane * plan.in_stride[0] + gradients)).max(1);
         let (mut slab, mut padded) = (Vec::new(), Vec::new());
         let mut plane = range.start;
         while plane < range.end {
             let (sample, first) = (plane / plan.count[0], plane % plan.count[0]);
             let count = together.min(range.end - plane).min(plan.count[0] - first);
-            fill_slab(plan, self.x, sample, first, count, &mut slab);
+            let region =
+                Region { sample, start: [first, 0, 0], count: [count, plan.count[1], plan.count[2]] };
+            let shape = SlabShape::of(plan, region.count);
+            fill_slab(plan, &self.x, &region, &mut slab);
             let mut dy = &self.dy[plane * gradients..][..count * gradients];
             if self.padded != plan.output.channels {
                 pad_channels(dy, plan.output.channels, self.padded, &mut padded);

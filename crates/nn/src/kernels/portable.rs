@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::moments::Moments;
 use super::pack::PackedWeights;
 use super::shape::Correlation;
 
@@ -47,13 +48,13 @@ pub(crate) fn correlate(
     let depth = plan.depth();
     out.par_chunks_mut(ny * nx * pitch).enumerate().for_each(|(plane, values)| {
         let (sample, Some(mz)) = (plane / nz, number(plan, 0, plane % nz)) else { return };
-        for (voxel, values) in values.chunks_exact_mut(pitch).enumerate() {
+        for (voxel, values) in values.chunks_mut(pitch).enumerate() {
             let values = &mut values[..co];
             let (Some(my), Some(mx)) = (number(plan, 1, voxel / nx), number(plan, 2, voxel % nx)) else {
                 continue;
             };
             match bias {
-                Some(bias) => values.copy_from_slice(bias),
+                Some(bias) => values.copy_from_slice(&bias[..co]),
                 None => values.fill(0.0),
             }
             for_each_tap(plan, sample, [mz, my, mx], |at, row| {
@@ -90,4 +91,19 @@ pub(crate) fn outer(
             });
         }
     }
+}
+
+/// The moments of all outputs, per sample and channel.
+pub(crate) fn moments(plan: &Correlation, out: &[f32]) -> Vec<Moments> {
+    let (voxels, channels) = (plan.output.voxels(), plan.output.channels);
+    let mut all = Vec::with_capacity(plan.output.batch * channels);
+    for sample in 0..plan.output.batch {
+        for channel in 0..channels {
+            let values = || (0..voxels).map(|v| f64::from(out[(sample * voxels + v) * plan.pitch + channel]));
+            let mean = values().sum::<f64>() / voxels as f64;
+            let squares = values().map(|v| (v - mean) * (v - mean)).sum();
+            all.push(Moments { count: voxels as f64, mean, squares });
+        }
+    }
+    all
 }

@@ -1,9 +1,10 @@
 //! Transposed convolution with kernel = stride: every input voxel becomes a box of output voxels.
 
 use super::conv::{sum_channels, zeros};
-use super::correlate::correlate;
+use super::correlate::{Prepared, correlate};
 use super::outer::outer;
 use super::shape::{Correlation, Dims};
+use super::source::Source;
 
 /// Shape of the output for an input of shape `input`.
 fn output_dims(input: Dims, channels: usize, stride: [usize; 3]) -> Dims {
@@ -27,24 +28,30 @@ pub fn conv_transpose_forward(
     let output = output_dims(input, channels, stride);
     let mut y = zeros(output.batch * output.voxels() * pitch);
     let boxes: usize = stride.iter().product();
-    for r in 0..boxes {
-        let start = [r / stride[2] / stride[1], r / stride[2] % stride[1], r % stride[2]];
-        let plan = Correlation {
-            input,
-            output,
-            count: input.space,
-            taps: [1; 3],
-            in_stride: [1; 3],
-            offset: [0; 3],
-            out_start: start,
-            out_step: stride,
-            pitch,
-        };
-        if !plan.is_empty() {
-            correlate(&plan, x, |_, c, o| weight[(c * channels + o) * boxes + r], bias, &mut y);
-        }
+    if input.is_empty() || channels == 0 || boxes == 0 {
+        return y;
     }
+    let plans = up_plans(input, channels, stride, pitch);
+    let up = Prepared::new(&plans, |r, _, c, o| weight[(c * channels + o) * boxes + r], bias);
+    up.run(Source::plain(x, input.channels), &mut y, false);
     y
+}
+
+/// A transposed convolution as one correlation for every voxel of the box that an input voxel becomes.
+pub(crate) fn up_plans(input: Dims, channels: usize, stride: [usize; 3], pitch: usize) -> Vec<Correlation> {
+    let [_, sy, sx] = stride;
+    let plan = |r: usize| Correlation {
+        input,
+        output: output_dims(input, channels, stride),
+        count: input.space,
+        taps: [1; 3],
+        in_stride: [1; 3],
+        offset: [0; 3],
+        out_start: [r / sx / sy, r / sx % sy, r % sx],
+        out_step: stride,
+        pitch,
+    };
+    (0..stride.iter().product()).map(plan).collect()
 }
 
 /// The convolution with kernel = stride over the output, whose result has the shape of the input.
@@ -88,7 +95,7 @@ pub fn conv_transpose_backward_weights(
     stride: [usize; 3],
 ) -> (Vec<f32>, Vec<f32>) {
     let plan = gather_plan(input, channels, stride);
-    let (sums, padded) = outer(&plan, dy, x);
+    let (sums, padded) = outer(&plan, Source::plain(dy, channels), x);
     let boxes: usize = stride.iter().product();
     let mut dw = vec![0.0; input.channels * channels * boxes];
     for (i, value) in dw.iter_mut().enumerate() {

@@ -15,13 +15,13 @@ pub(crate) trait Source {
 /// Convolution, norm, leaky ReLU.
 #[derive(Debug, Clone)]
 pub(crate) struct Unit {
-    weight: Tensor,
-    bias: Option<Tensor>,
-    gamma: Option<Tensor>,
-    beta: Option<Tensor>,
-    geometry: ConvGeometry,
-    norm: Option<NormSpec>,
-    slope: Option<f64>,
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Option<Tensor>,
+    pub(crate) gamma: Option<Tensor>,
+    pub(crate) beta: Option<Tensor>,
+    pub(crate) geometry: ConvGeometry,
+    pub(crate) norm: Option<NormSpec>,
+    pub(crate) slope: Option<f64>,
 }
 
 impl Unit {

@@ -10,14 +10,14 @@ use crate::ops::{conv, up_concat};
 
 /// The layers of a U-Net.
 #[derive(Debug, Clone)]
-pub(super) struct Network {
-    stem: Option<Unit>,
-    stages: Vec<Vec<Layer>>,
-    decoder: Vec<DecoderStage>,
+pub(crate) struct Network {
+    pub(super) stem: Option<Unit>,
+    pub(super) stages: Vec<Vec<Layer>>,
+    pub(super) decoder: Vec<DecoderStage>,
 }
 
 #[derive(Debug, Clone)]
-enum Layer {
+pub(super) enum Layer {
     Unit(Unit),
     Residual(Box<Residual>),
 }
@@ -32,12 +32,12 @@ impl Layer {
 }
 
 #[derive(Debug, Clone)]
-struct DecoderStage {
-    up_weight: Tensor,
-    up_bias: Option<Tensor>,
-    units: Vec<Unit>,
-    head_weight: Tensor,
-    head_bias: Tensor,
+pub(super) struct DecoderStage {
+    pub(super) up_weight: Tensor,
+    pub(super) up_bias: Option<Tensor>,
+    pub(super) units: Vec<Unit>,
+    pub(super) head_weight: Tensor,
+    pub(super) head_bias: Tensor,
 }
 
 impl Network {

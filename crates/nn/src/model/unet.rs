@@ -1,12 +1,16 @@
 //! The network that is trained and predicts.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use nnunet_plan::NetworkSpec;
 
+use super::executor::Program;
 use super::layers::Source;
 use super::network::Network;
 use super::parameters::Parameters;
-use crate::NnError;
+use super::tape::{Graph, forward_deep};
+use crate::{NnError, Precision};
 
 /// `PlainConvUNet` or `ResidualEncoderUNet`, in 2-D or 3-D.
 ///
@@ -14,8 +18,12 @@ use crate::NnError;
 /// computes with.
 #[derive(Debug, Clone)]
 pub struct UNet {
-    tracked: Network,
     plain: Network,
+    /// The weights as autograd follows them, in order, and the layers over them.
+    weights: Vec<Tensor>,
+    graph: Arc<Graph>,
+    precision: Precision,
+    spec: NetworkSpec,
     in_channels: usize,
     divisor: [usize; 3],
     dropout: bool,
@@ -60,13 +68,26 @@ impl UNet {
         for stride in &spec.strides {
             (0..3).for_each(|axis| divisor[axis] *= stride[axis]);
         }
+        let weights: Vec<Tensor> = parameters.vars().iter().map(|var| var.as_tensor().clone()).collect();
+        let tracked = Network::new(spec, in_channels, &View { parameters, tracked: true })?;
         Ok(Self {
-            tracked: Network::new(spec, in_channels, &View { parameters, tracked: true })?,
             plain: Network::new(spec, in_channels, &View { parameters, tracked: false })?,
+            graph: Arc::new(Graph::new(&tracked, &weights)?),
+            weights,
+            precision: Precision::F32,
+            spec: spec.clone(),
             in_channels,
             divisor,
             dropout: spec.dropout.is_some_and(|p| p > 0.0),
         })
+    }
+
+    /// The same network, trained with products of the given precision.
+    ///
+    /// In bf16, convolutions and the gradients of their inputs are products of rounded values, summed in f32; weights, their
+    /// gradients, statistics and logits stay in f32.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// What the voxels of the input must be divisible by along z, y, x.
@@ -100,7 +121,17 @@ impl UNet {
         if self.dropout {
             return Err(NnError::Unsupported("dropout is not supported in training yet".to_owned()));
         }
-        let mut outputs = self.tracked.forward(self.channels_last(x)?, true)?;
+        let x = self.channels_last(x)?;
+        let mut outputs = forward_deep(&self.graph, &x, &self.weights, self.precision.is_bf16())?;
+        outputs.reverse();
+        Ok(outputs)
+    }
+
+    /// [`UNet::forward_deep`] layer by layer, for tests of the whole.
+    #[doc(hidden)]
+    pub fn forward_layers(&self, x: &Tensor, parameters: &Parameters) -> Result<Vec<Tensor>, NnError> {
+        let network = Network::new(&self.spec, self.in_channels, &View { parameters, tracked: true })?;
+        let mut outputs = network.forward(self.channels_last(x)?, true)?;
         outputs.reverse();
         Ok(outputs)
     }
@@ -111,7 +142,13 @@ impl UNet {
             let text = format!("the input has {channels} channels, the network takes {}", self.in_channels);
             return Err(NnError::Unsupported(text));
         }
-        let size = [z, y, x_size];
+        self.check_size([z, y, x_size])?;
+        Ok(x.permute((0, 2, 3, 4, 1))?.contiguous()?)
+    }
+
+    /// # Errors
+    /// A size that the strides do not divide.
+    pub(super) fn check_size(&self, size: [usize; 3]) -> Result<(), NnError> {
         if (0..3).any(|axis| size[axis] == 0 || !size[axis].is_multiple_of(self.divisor[axis])) {
             let text = format!(
                 "the input has {size:?} voxels (z, y, x), the network needs multiples of {:?}",
@@ -119,6 +156,10 @@ impl UNet {
             );
             return Err(NnError::Unsupported(text));
         }
-        Ok(x.permute((0, 2, 3, 4, 1))?.contiguous()?)
+        Ok(())
+    }
+
+    pub(super) fn compile(&self, size: [usize; 3], bf16: bool) -> Result<Program, NnError> {
+        Ok(self.plain.compile(self.in_channels, size, bf16)?)
     }
 }

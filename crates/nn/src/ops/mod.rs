@@ -10,4 +10,5 @@ mod transpose;
 
 pub use conv::{conv, conv_norm_act};
 pub use norm::instance_norm_leaky_relu;
+pub(crate) use slice::{dims, shape, slice, tensor, with_values};
 pub use transpose::{conv_transpose, up_concat};

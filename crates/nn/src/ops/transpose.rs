@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::slice::{dims, needs_gradient, shape, slice, tensor, with_values};
 use crate::kernels::{
-    Dims, conv_transpose_backward_data, conv_transpose_backward_weights, conv_transpose_forward,
+    Dims, conv_transpose_backward_data, conv_transpose_backward_weights, conv_transpose_forward, split,
 };
 
 /// Transposed convolution of a channels-last tensor with a weight `(in, out, sz, sy, sx)`; the stride is the kernel size.
@@ -177,26 +177,4 @@ impl CustomOp3 for UpConcat {
         let dskip = needs_gradient(skip).then(|| tensor(dskip, beside)).transpose()?;
         Ok((dlow, dskip, Some(dpacked)))
     }
-}
-
-/// The first `a` and the other `b` channels of every voxel.
-fn split(values: &[f32], a: usize, b: usize) -> (Vec<f32>, Vec<f32>) {
-    const VOXELS: usize = 1024;
-    let voxels = values.len() / (a + b).max(1);
-    let (mut first, mut second) = (vec![0.0; voxels * a], vec![0.0; voxels * b]);
-    if a == 0 || b == 0 {
-        return if b == 0 { (values.to_vec(), second) } else { (first, values.to_vec()) };
-    }
-    first
-        .par_chunks_mut(VOXELS * a)
-        .zip(second.par_chunks_mut(VOXELS * b))
-        .zip(values.par_chunks(VOXELS * (a + b)))
-        .for_each(|((first, second), values)| {
-            let targets = first.chunks_exact_mut(a).zip(second.chunks_exact_mut(b));
-            for ((first, second), values) in targets.zip(values.chunks_exact(a + b)) {
-                first.copy_from_slice(&values[..a]);
-                second.copy_from_slice(&values[a..]);
-            }
-        });
-    (first, second)
 }

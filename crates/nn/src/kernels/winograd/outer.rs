@@ -1,0 +1,211 @@
+//! Backward-weights on tiles.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::super::outer::{GROUPED_VALUES, sum_in_parts};
+use super::super::simd::Simd;
+use super::super::source::{Region, SlabShape, Source, fill_slab};
+use super::transform::{transform_gradient, transform_inputs};
+use super::weights::transform_kernel_back;
+use super::{Grid, POINTS, TILE, slowdown};
+
+thread_local! {
+    static BUFFERS: RefCell<[Vec<f32>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+}
+
+/// [`super::super::outer::outer`] on tiles: rows `[tap][input channel]` of output channels.
+pub(crate) fn outer(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Vec<f32> {
+    let plan = &grid.plan;
+    let (taps, [ci, co]) = (plan.taps[0], grid.channels());
+    let size = POINTS * taps * ci * co;
+    // A group of input channels per task where the products of all would not stay in a cache.
+    let width = match grid.lanes {
+        lanes if size <= GROUPED_VALUES => ci.max(lanes),
+        lanes if ci.is_multiple_of(2 * lanes) => 2 * lanes,
+        lanes => lanes,
+    };
+    let boxes = grid.boxes(1, |size| cost(grid, size, width));
+    let sums = sum_in_parts(boxes.boxes(), ci / width, size, |range, group, sums| {
+        for number in range {
+            let region = boxes.region(number);
+            let tiles = [region.count[1] / TILE, region.count[2] / TILE];
+            let (shape, count) = (SlabShape::of(plan, region.count), tiles[0] * tiles[1]);
+            BUFFERS.with_borrow_mut(|[slab, values, gradients]| {
+                fill_slab(plan, &x, &region, slab);
+                values.resize(POINTS * shape.planes * count * width, 0.0);
+                gradients.resize(POINTS * region.count[0] * count * co, 0.0);
+                let channels = group * width..(group + 1) * width;
+                Sweep { grid, dy, region, tiles, shape, channels }.run(slab, values, gradients, sums);
+            });
+        }
+    });
+    let mut dw = vec![0.0; taps * 9 * ci * co];
+    dw.par_chunks_mut(9 * ci * co).enumerate().for_each(|(tz, dw)| {
+        for (c, o) in (0..ci).flat_map(|c| (0..co).map(move |o| (c, o))) {
+            let group = &sums[c / width * POINTS * taps * width * co..];
+            let u = std::array::from_fn(|point| group[((point * taps + tz) * width + c % width) * co + o]);
+            for (tap, value) in transform_kernel_back(&u).into_iter().enumerate() {
+                dw[(tap * ci + c) * co + o] = value;
+            }
+        }
+    });
+    dw
+}
+
+/// Cycles of a box, roughly.
+fn cost(grid: &Grid, size: [usize; 3], width: usize) -> f64 {
+    let co = grid.channels()[1];
+    let (input, values) = grid.input_cost(size, width);
+    let rows = size.iter().product::<usize>();
+    let vectors = (co / grid.lanes) as f64;
+    let depth = (POINTS * grid.plan.taps[0] * width) as f64;
+    let kept = values + POINTS * rows * co;
+    // The sums are read and written once per box.
+    input + depth * vectors * (rows as f64 * slowdown(kept) + 4.0) + rows as f64 * vectors * 160.0
+}
+
+/// A box of tiles of one sample, for the weight gradient.
+struct Sweep<'a> {
+    grid: &'a Grid,
+    dy: &'a [f32],
+    region: Region,
+    /// Tiles along y and x.
+    tiles: [usize; 2],
+    shape: SlabShape,
+    /// Input channels whose products are taken.
+    channels: Range<usize>,
+}
+
+impl Sweep<'_> {
+    fn run(&self, slab: &[f32], values: &mut [f32], gradients: &mut [f32], sums: &mut [f32]) {
+        // SAFETY: a grid is made for an instruction set that `isa()` gave, so the processor has it; the buffers have the
+        // sizes that `outer` gave them; `sums` holds the products of all points, taps and channels.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            match (self.grid.lanes, self.grid.registers) {
+                (16, 2) => self.run_avx512::<8, 2>(slab, values, gradients, sums),
+                (16, _) => self.run_avx512::<16, 1>(slab, values, gradients, sums),
+                (_, 2) => self.run_avx2::<4, 2>(slab, values, gradients, sums),
+                (_, _) => self.run_avx2::<8, 1>(slab, values, gradients, sums),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (slab, values, gradients, sums);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn run_avx512<const NC: usize, const NZ: usize>(
+        &self,
+        slab: &[f32],
+        v: &mut [f32],
+        d: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        use super::super::simd::x86::Avx512;
+        let ci = self.grid.channels()[0];
+        // SAFETY: the caller's.
+        unsafe {
+            transform_inputs::<Avx512>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
+            self.transform_gradients::<Avx512>(d);
+            self.products::<Avx512, NC, NZ>(v, d, sums);
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn run_avx2<const NC: usize, const NZ: usize>(
+        &self,
+        slab: &[f32],
+        v: &mut [f32],
+        d: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        use super::super::simd::x86::Avx2;
+        let ci = self.grid.channels()[0];
+        // SAFETY: the caller's.
+        unsafe {
+            transform_inputs::<Avx2>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
+            self.transform_gradients::<Avx2>(d);
+            self.products::<Avx2, NC, NZ>(v, d, sums);
+        }
+    }
+
+    /// The transformed gradients of every tile and channel: `[point][plane][tile][channel]`, outputs outside counting as zero.
+    #[inline(always)]
+    unsafe fn transform_gradients<S: Simd>(&self, gradients: &mut [f32]) {
+        let co = self.grid.channels()[1];
+        let [nz, ny, nx] = self.grid.plan.output.space;
+        let plane = self.tiles[0] * self.tiles[1];
+        let rows = self.region.count[0] * plane;
+        for row in 0..rows {
+            let z = self.region.start[0] + row / plane;
+            let y = self.region.start[1] + row % plane / self.tiles[1] * TILE;
+            let x = self.region.start[2] + row % plane % self.tiles[1] * TILE;
+            let corner = (((self.region.sample * nz + z) * ny + y) * nx + x) * co;
+            for c in (0..co).step_by(S::LANES) {
+                // SAFETY: only gradients inside the plane are read.
+                unsafe {
+                    let mut tile = [[S::zero(); TILE]; TILE];
+                    for (dy, values) in tile.iter_mut().enumerate().take(ny - y) {
+                        for (dx, value) in values.iter_mut().enumerate().take(nx - x) {
+                            *value = S::load(self.dy.as_ptr().add(corner + (dy * nx + dx) * co + c));
+                        }
+                    }
+                    let target = gradients.as_mut_ptr().add(row * co + c);
+                    transform_gradient::<S>(tile, target, rows * co);
+                }
+            }
+        }
+    }
+
+    /// Adds, per point and tap along z, input times gradient over all tiles.
+    #[inline(always)]
+    unsafe fn products<S: Simd, const NC: usize, const NZ: usize>(
+        &self,
+        v: &[f32],
+        d: &[f32],
+        sums: &mut [f32],
+    ) {
+        let (taps, co) = (self.grid.plan.taps[0], self.grid.channels()[1]);
+        let (ci, plane) = (self.channels.len(), self.tiles[0] * self.tiles[1]);
+        let rows = self.region.count[0] * plane;
+        for (point, tz) in (0..POINTS).flat_map(|point| (0..taps).map(move |tz| (point, tz))) {
+            for c in (0..ci).step_by(NC) {
+                for o in (0..co).step_by(NZ * S::LANES) {
+                    // SAFETY: `NC` divides the lanes and so the input channels; all addresses lie in the buffers.
+                    unsafe {
+                        let mut acc = [[S::zero(); NZ]; NC];
+                        let mut x = v.as_ptr().add((point * self.shape.planes + tz) * plane * ci + c);
+                        let mut g = d.as_ptr().add(point * rows * co + o);
+                        for _ in 0..rows {
+                            let mut row = [S::zero(); NZ];
+                            for (k, value) in row.iter_mut().enumerate() {
+                                *value = S::load(g.add(k * S::LANES));
+                            }
+                            for (c, acc) in acc.iter_mut().enumerate() {
+                                let value = S::splat(x.add(c));
+                                for (sum, g) in acc.iter_mut().zip(row) {
+                                    *sum = S::fma(value, g, *sum);
+                                }
+                            }
+                            x = x.wrapping_add(ci);
+                            g = g.wrapping_add(co);
+                        }
+                        for (i, acc) in acc.iter().enumerate() {
+                            for (k, sum) in acc.iter().enumerate() {
+                                let at = ((point * taps + tz) * ci + c + i) * co + o + k * S::LANES;
+                                let p = sums.as_mut_ptr().add(at);
+                                S::store(p, S::add(S::load(p), *sum));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

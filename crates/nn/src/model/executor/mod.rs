@@ -1,0 +1,91 @@
+//! Networks for prediction alone: weights prepared once, buffers used again, no autograd.
+
+mod compile;
+mod program;
+mod slots;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(in crate::model) use program::Program;
+use program::Workspace;
+
+use super::unet::UNet;
+use crate::{NnError, Precision};
+
+/// A network made ready to predict tiles of one size.
+///
+/// Convolution weights are transformed and packed once. Activations lie in buffers that are allocated with the first tile of a
+/// thread and used again: a layer writes its output as it comes, gathers the statistics of the norm on the way, and the next
+/// layer normalises what it reads; skip connections are written where the decoder reads them. Several threads may predict at
+/// the same time, each with buffers of its own.
+///
+/// The weights are those of the moment: what training changes afterwards is not seen.
+pub struct Executor {
+    program: Program,
+    idle: Arc<Mutex<Vec<Workspace>>>,
+}
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("size", &self.size()).finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// Prepares a network for tiles of `size` voxels (z, y, x). Activations are kept in f32 with either precision; in bf16
+    /// they are rounded where a convolution reads them.
+    ///
+    /// # Errors
+    /// A size that the strides of the network do not divide, or weights that are not on the CPU.
+    pub fn new(network: &UNet, size: [usize; 3], precision: Precision) -> Result<Self, NnError> {
+        network.check_size(size)?;
+        Ok(Self { program: network.compile(size, precision.is_bf16())?, idle: Arc::default() })
+    }
+
+    /// Uses the buffers of another executor, where the networks are of the same kind: for networks that run in turn.
+    pub fn share_buffers(&mut self, other: &Self) {
+        if self.program.fits(&other.program) {
+            self.idle = Arc::clone(&other.idle);
+        }
+    }
+
+    /// Voxels (z, y, x) of a tile.
+    pub fn size(&self) -> [usize; 3] {
+        self.program.input.space
+    }
+
+    /// Channels that a tile has.
+    pub fn in_channels(&self) -> usize {
+        self.program.input.channels
+    }
+
+    /// Bytes of the buffers of one thread.
+    pub fn workspace_bytes(&self) -> usize {
+        self.program.slots.iter().sum::<usize>() * size_of::<f32>()
+    }
+
+    /// Channels-last logits (z, y, x, class) of a tile (channel, z, y, x).
+    ///
+    /// # Errors
+    /// A tile of another number of values.
+    pub fn forward(&self, tile: &[f32]) -> Result<Vec<f32>, NnError> {
+        let input = self.program.input;
+        if tile.len() != input.len() {
+            let (found, [z, y, x]) = (tile.len(), input.space);
+            return Err(NnError::Unsupported(format!(
+                "a tile of {found} values, expected {} (channels × z × y × x = {} × {z} × {y} × {x})",
+                input.len(),
+                input.channels
+            )));
+        }
+        let idle = self.idle().pop();
+        let mut workspace = idle.unwrap_or_else(|| self.program.workspace());
+        let logits = self.program.run(tile, &mut workspace);
+        self.idle().push(workspace);
+        Ok(logits)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

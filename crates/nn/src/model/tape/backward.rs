@@ -1,0 +1,184 @@
+//! The backward pass.
+
+use rayon::prelude::*;
+
+use super::forward::{Kept, Pass, Weights};
+use super::graph::{Graph, Node, UnitNode, Weight};
+use crate::kernels::{
+    ConvGeometry, Dims, backward_in_place, conv_transpose_backward_data, conv_transpose_backward_weights,
+    input_gradient, split, sum_channels, weight_gradient,
+};
+
+/// Values that one task takes.
+const CHUNK: usize = 1 << 14;
+
+/// Gradients of activations that have not been passed on yet, and of all weights.
+struct Gradients<'a> {
+    pass: &'a Pass,
+    weights: Weights<'a>,
+    /// Whether the gradient of the input is wanted.
+    input: bool,
+    acts: Vec<Option<Vec<f32>>>,
+    of_weights: Vec<f32>,
+}
+
+impl Graph {
+    /// Gradients of the input, if wanted, and of all weights, from those of the logits (lowest resolution first; none where
+    /// a head has none).
+    pub(super) fn backward(
+        &self,
+        pass: &Pass,
+        weights: Weights<'_>,
+        of_logits: &[&[f32]],
+        input: bool,
+    ) -> (Option<Vec<f32>>, Vec<f32>) {
+        let acts = (0..self.acts).map(|_| None).collect();
+        let mut gradients = Gradients { pass, weights, input, acts, of_weights: vec![0.0; self.weights] };
+        let mut heads = of_logits.iter().rev();
+        for node in self.nodes.iter().rev() {
+            match node {
+                Node::Head { weight, bias, input } => {
+                    if let Some(dy) = heads.next() {
+                        gradients.head(weight, bias, *input, dy);
+                    }
+                }
+                Node::Unit { unit, input, output } => gradients.unit(unit, *input, *output),
+                Node::Pool { stride, input, output } => gradients.pool(*stride, *input, *output),
+                Node::Merge { main, other, output, slope } => gradients.merge(*main, *other, *output, *slope),
+                Node::Join { weight, bias, low, skip, output } => {
+                    gradients.join(weight, bias.as_ref(), [*low, *skip, *output]);
+                }
+            }
+        }
+        (gradients.acts[0].take(), gradients.of_weights)
+    }
+}
+
+impl Gradients<'_> {
+    fn set(&mut self, weight: &Weight, values: &[f32]) {
+        self.of_weights[weight.range()].copy_from_slice(values);
+    }
+
+    /// Adds to the gradient of an activation.
+    fn add(&mut self, act: usize, values: Vec<f32>) {
+        match &mut self.acts[act] {
+            None => self.acts[act] = Some(values),
+            Some(sum) => {
+                sum.par_chunks_mut(CHUNK).zip(values.par_chunks(CHUNK)).for_each(|(sum, values)| {
+                    sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += v);
+                });
+            }
+        }
+    }
+
+    /// Passes the gradient of a convolution's output on to weight and input.
+    fn conv(&mut self, weight: &Weight, geometry: &ConvGeometry, input: usize, dy: &[f32]) {
+        let (x, channels) = (self.pass.act(input), weight.shape[0]);
+        let dw = weight_gradient(x.source(), x.dims, dy, channels, geometry);
+        self.set(weight, &dw);
+        if input != 0 || self.input {
+            let w = self.weights.of(weight);
+            self.add(input, input_gradient(dy, x.dims, w, channels, geometry, self.weights.bf16));
+        }
+    }
+
+    fn head(&mut self, weight: &Weight, bias: &Weight, input: usize, dy: &[f32]) {
+        // A head without weight in the loss has a gradient of zeros.
+        if dy.par_chunks(CHUNK).all(|values| values.iter().all(|v| *v == 0.0)) {
+            return;
+        }
+        self.set(bias, &sum_channels(dy, weight.shape[0]));
+        self.conv(weight, &ConvGeometry::same([1; 3], [1; 3]), input, dy);
+    }
+
+    fn unit(&mut self, unit: &UnitNode, input: usize, output: usize) {
+        let Some(mut dy) = self.acts[output].take() else { return };
+        let y = self.pass.act(output);
+        let channels = y.dims.channels;
+        match &y.norm {
+            Some(saved) => {
+                let gamma = self.weights.row(&unit.gamma, channels, 1.0);
+                let beta = self.weights.row(&unit.beta, channels, 0.0);
+                let (values, slope) = (&y.values, unit.slope);
+                let (dgamma, dbeta) =
+                    backward_in_place(values, channels, &mut dy, y.dims, saved, &gamma, &beta, slope);
+                if let Some(gamma) = &unit.gamma {
+                    self.set(gamma, &dgamma);
+                }
+                if let Some(beta) = &unit.beta {
+                    self.set(beta, &dbeta);
+                }
+            }
+            None => {
+                activation_backward(&y.values, &mut dy, unit.slope);
+                if let Some(bias) = &unit.bias {
+                    self.set(bias, &sum_channels(&dy, channels));
+                }
+            }
+        }
+        self.conv(&unit.weight, &unit.geometry, input, &dy);
+    }
+
+    fn pool(&mut self, stride: [usize; 3], input: usize, output: usize) {
+        let Some(dy) = self.acts[output].take() else { return };
+        if input != 0 || self.input {
+            let dx = pool_backward(&dy, self.pass.act(input).dims, stride);
+            self.add(input, dx);
+        }
+    }
+
+    fn merge(&mut self, main: usize, other: usize, output: usize, slope: f32) {
+        let Some(mut dy) = self.acts[output].take() else { return };
+        activation_backward(&self.pass.act(output).values, &mut dy, slope);
+        if other != 0 || self.input {
+            self.add(other, dy.clone());
+        }
+        self.add(main, dy);
+    }
+
+    fn join(&mut self, weight: &Weight, bias: Option<&Weight>, [low, skip, output]: [usize; 3]) {
+        let Some(dy) = self.acts[output].take() else { return };
+        let channels = weight.shape[1];
+        let stride = std::array::from_fn(|a| weight.shape[2 + a]);
+        let (up, beside) = split(&dy, channels, self.pass.act(skip).dims.channels);
+        drop(dy);
+        self.add(skip, beside);
+        let x: &Kept = self.pass.act(low);
+        let values = x.source().collect(x.dims);
+        let (dw, dbias) = conv_transpose_backward_weights(&values, x.dims, &up, channels, stride);
+        self.set(weight, &dw);
+        if let Some(bias) = bias {
+            self.set(bias, &dbias);
+        }
+        let w = self.weights.of(weight);
+        self.add(low, conv_transpose_backward_data(&up, x.dims, w, channels, stride));
+    }
+}
+
+/// Behind a leaky ReLU: `y` has the sign of its input.
+fn activation_backward(y: &[f32], dy: &mut [f32], slope: f32) {
+    dy.par_chunks_mut(CHUNK).zip(y.par_chunks(CHUNK)).for_each(|(dy, y)| {
+        dy.iter_mut().zip(y).for_each(|(dy, y)| *dy *= if *y > 0.0 { 1.0 } else { slope });
+    });
+}
+
+/// Shares the gradient of a mean out to its voxels.
+fn pool_backward(dy: &[f32], input: Dims, stride: [usize; 3]) -> Vec<f32> {
+    let (c, [nz, ny, nx]) = (input.channels, input.space);
+    let [oz, oy, ox]: [usize; 3] = std::array::from_fn(|a| input.space[a] / stride[a]);
+    let share = 1.0 / stride.iter().product::<usize>() as f32;
+    let mut dx = vec![0.0; input.len()];
+    dx.par_chunks_mut((nx * c).max(1)).enumerate().for_each(|(row, dx)| {
+        let (sample, z, y) = (row / ny / nz, row / ny % nz / stride[0], row % ny / stride[1]);
+        if z >= oz || y >= oy {
+            return;
+        }
+        let from = &dy[((sample * oz + z) * oy + y) * ox * c..][..ox * c];
+        for (to, from) in dx.chunks_mut(stride[2] * c).zip(from.chunks_exact(c)) {
+            for voxel in to.chunks_exact_mut(c) {
+                voxel.iter_mut().zip(from).for_each(|(to, v)| *to = v * share);
+            }
+        }
+    });
+    dx
+}

@@ -1,0 +1,156 @@
+//! The forward pass, and what it keeps.
+
+use rayon::prelude::*;
+
+use super::graph::{Graph, Node, UnitNode, Weight};
+use crate::kernels::{
+    ChannelMap, ConvGeometry, Dims, NormSaved, Prepared, Source, average_pool, forward_plan, merge, up_plans,
+};
+
+/// An activation as it is kept: values and the maps of its samples through which it is read.
+pub(super) struct Kept {
+    pub(super) values: Vec<f32>,
+    pub(super) dims: Dims,
+    pub(super) maps: Vec<ChannelMap>,
+    pub(super) norm: Option<NormSaved>,
+}
+
+impl Kept {
+    pub(super) fn plain(values: Vec<f32>, dims: Dims) -> Self {
+        Self { values, dims, maps: Vec::new(), norm: None }
+    }
+
+    pub(super) fn source(&self) -> Source<'_> {
+        Source { values: &self.values, pitch: self.dims.channels, maps: &self.maps }
+    }
+}
+
+/// Activations by number, and the logits of the heads, lowest resolution first.
+pub(super) struct Pass {
+    pub(super) acts: Vec<Option<Kept>>,
+    pub(super) logits: Vec<(Vec<f32>, Dims)>,
+}
+
+/// The weights of a pass.
+#[derive(Clone, Copy)]
+pub(super) struct Weights<'a> {
+    pub(super) values: &'a [f32],
+    /// Whether products are taken in bf16.
+    pub(super) bf16: bool,
+}
+
+impl<'a> Weights<'a> {
+    pub(super) fn of(&self, weight: &Weight) -> &'a [f32] {
+        &self.values[weight.range()]
+    }
+
+    pub(super) fn row(&self, weight: &Option<Weight>, channels: usize, default: f32) -> Vec<f32> {
+        weight.as_ref().map_or_else(|| vec![default; channels], |weight| self.of(weight).to_vec())
+    }
+}
+
+impl Graph {
+    /// Runs all nodes; keeps every activation.
+    pub(super) fn forward(&self, input: Vec<f32>, dims: Dims, weights: Weights<'_>) -> Pass {
+        let mut pass = Pass { acts: (0..self.acts).map(|_| None).collect(), logits: Vec::new() };
+        pass.acts[0] = Some(Kept::plain(input, dims));
+        for node in &self.nodes {
+            pass.run(node, weights);
+        }
+        pass
+    }
+}
+
+impl Pass {
+    pub(super) fn act(&self, number: usize) -> &Kept {
+        self.acts[number].as_ref().expect("nodes come after those that they read")
+    }
+
+    fn run(&mut self, node: &Node, weights: Weights<'_>) {
+        let (number, kept) = match node {
+            Node::Unit { unit, input, output } => (*output, unit_forward(unit, self.act(*input), weights)),
+            Node::Pool { stride, input, output } => {
+                let x = self.act(*input);
+                let space = std::array::from_fn(|a| x.dims.space[a] / stride[a]);
+                let dims = Dims { space, ..x.dims };
+                let mut values = vec![0.0; dims.len()];
+                average_pool(x.source(), x.dims, *stride, &mut values);
+                (*output, Kept::plain(values, dims))
+            }
+            Node::Merge { main, other, output, slope } => {
+                let (main, other) = (self.act(*main), self.act(*other));
+                let (dims, mut values) = (main.dims, main.values.clone());
+                merge(&mut values, dims.channels, &main.maps, other.source(), dims, *slope);
+                (*output, Kept::plain(values, dims))
+            }
+            Node::Join { weight, bias, low, skip, output } => {
+                let kept = join(weight, bias, self.act(*low), self.act(*skip), weights);
+                (*output, kept)
+            }
+            Node::Head { weight, bias, input } => {
+                let x = self.act(*input);
+                let geometry = ConvGeometry::same([1; 3], [1; 3]);
+                let plan = forward_plan(x.dims, weight.shape[0], &geometry);
+                let (w, bias) = (weights.of(weight), weights.of(bias));
+                let ci = x.dims.channels;
+                let conv = Prepared::with(weights.bf16, &[plan], |_, _, c, o| w[o * ci + c], Some(bias));
+                let mut logits = vec![0.0; plan.output.len()];
+                conv.run(x.source(), &mut logits, false);
+                let dims = plan.output;
+                self.logits.push((logits, dims));
+                return;
+            }
+        };
+        self.acts[number] = Some(kept);
+    }
+}
+
+fn unit_forward(unit: &UnitNode, x: &Kept, weights: Weights<'_>) -> Kept {
+    let channels = unit.weight.shape[0];
+    let plan = forward_plan(x.dims, channels, &unit.geometry);
+    let (w, ci, taps) = (weights.of(&unit.weight), x.dims.channels, unit.geometry.taps());
+    // A norm takes the bias away again.
+    let bias = unit.bias.as_ref().filter(|_| unit.norm.is_none()).map(|bias| weights.of(bias));
+    let weight = |_: usize, tap: usize, c: usize, o: usize| w[(o * ci + c) * taps + tap];
+    let conv = Prepared::with(weights.bf16, &[plan], weight, bias);
+    let mut values = vec![0.0; plan.output.len()];
+    let moments = conv.run(x.source(), &mut values, unit.norm.is_some());
+    let (dims, slope) = (plan.output, vec![unit.slope; channels]);
+    let Some(norm) = unit.norm else {
+        let map = ChannelMap { slope, ..ChannelMap::identity(channels) };
+        return Kept { values, dims, maps: vec![map; dims.batch], norm: None };
+    };
+    let saved = NormSaved::of(&moments, norm.eps);
+    let gamma = weights.row(&unit.gamma, channels, 1.0);
+    let beta = weights.row(&unit.beta, channels, 0.0);
+    let maps = (0..dims.batch)
+        .map(|sample| {
+            let (scale, shift) = saved.affine(sample, &gamma, &beta);
+            ChannelMap { scale, shift, slope: slope.clone() }
+        })
+        .collect();
+    Kept { values, dims, maps, norm: Some(saved) }
+}
+
+fn join(weight: &Weight, bias: &Option<Weight>, low: &Kept, skip: &Kept, weights: Weights<'_>) -> Kept {
+    let channels = weight.shape[1];
+    let stride: [usize; 3] = std::array::from_fn(|a| weight.shape[2 + a]);
+    let boxes: usize = stride.iter().product();
+    let (w, beside) = (weights.of(weight), skip.dims.channels);
+    let dims = Dims { channels: channels + beside, ..skip.dims };
+    let mut values = vec![0.0; dims.len()];
+    let plans = up_plans(low.dims, channels, stride, dims.channels);
+    let bias = bias.as_ref().map(|bias| weights.of(bias));
+    let weight = |r: usize, _: usize, c: usize, o: usize| w[(c * channels + o) * boxes + r];
+    Prepared::with(weights.bf16, &plans, weight, bias).run(low.source(), &mut values, false);
+    let row = dims.space[2].max(1);
+    values.par_chunks_mut(row * dims.channels).zip(skip.values.par_chunks(row * beside)).for_each(
+        |(to, from)| {
+            for (to, from) in to.chunks_exact_mut(dims.channels).zip(from.chunks_exact(beside)) {
+                to[channels..].copy_from_slice(from);
+            }
+        },
+    );
+    let maps = skip.maps.iter().map(|map| map.behind(channels)).collect();
+    Kept { values, dims, maps, norm: None }
+}

@@ -1,0 +1,178 @@
+//! The layers of a network over numbered activations and weights.
+
+use std::collections::HashMap;
+
+use candle_core::{Error, Result, Tensor, TensorId};
+use nnunet_plan::NormSpec;
+
+use super::super::layers::{Residual, Unit, spatial};
+use super::super::network::{Layer, Network};
+use crate::kernels::ConvGeometry;
+
+/// Number of an activation.
+pub(super) type Act = usize;
+
+/// A weight among all: where its values begin, and its shape with three spatial axes.
+#[derive(Debug, Clone)]
+pub(super) struct Weight {
+    pub(super) start: usize,
+    pub(super) shape: Vec<usize>,
+}
+
+impl Weight {
+    pub(super) fn range(&self) -> std::ops::Range<usize> {
+        self.start..self.start + self.shape.iter().product::<usize>()
+    }
+}
+
+/// Convolution, norm, activation.
+#[derive(Debug, Clone)]
+pub(super) struct UnitNode {
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Weight>,
+    pub(super) gamma: Option<Weight>,
+    pub(super) beta: Option<Weight>,
+    pub(super) geometry: ConvGeometry,
+    pub(super) norm: Option<NormSpec>,
+    pub(super) slope: f32,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    Unit {
+        unit: Box<UnitNode>,
+        input: Act,
+        output: Act,
+    },
+    /// Means over boxes.
+    Pool {
+        stride: [usize; 3],
+        input: Act,
+        output: Act,
+    },
+    /// `output = act(main + other)`.
+    Merge {
+        main: Act,
+        other: Act,
+        output: Act,
+        slope: f32,
+    },
+    /// `[transposed convolution of low | skip]`.
+    Join {
+        weight: Weight,
+        bias: Option<Weight>,
+        low: Act,
+        skip: Act,
+        output: Act,
+    },
+    /// Logits.
+    Head {
+        weight: Weight,
+        bias: Weight,
+        input: Act,
+    },
+}
+
+/// A network; activation number 0 is the input.
+#[derive(Debug, Clone)]
+pub(crate) struct Graph {
+    pub(super) nodes: Vec<Node>,
+    pub(super) acts: usize,
+    /// Values of all weights.
+    pub(super) weights: usize,
+}
+
+impl Graph {
+    /// The graph of a network over the given weights, all of which it uses.
+    pub(in crate::model) fn new(network: &Network, weights: &[Tensor]) -> Result<Self> {
+        let mut builder = Builder { nodes: Vec::new(), acts: 1, starts: HashMap::new() };
+        let mut start = 0;
+        for weight in weights {
+            builder.starts.insert(weight.id(), start);
+            start += weight.elem_count();
+        }
+        let mut x = 0;
+        if let Some(stem) = &network.stem {
+            x = builder.unit(stem, x)?;
+        }
+        let mut skips = Vec::new();
+        for stage in &network.stages {
+            for layer in stage {
+                x = match layer {
+                    Layer::Unit(unit) => builder.unit(unit, x)?,
+                    Layer::Residual(block) => builder.residual(block, x)?,
+                };
+            }
+            skips.push(x);
+        }
+        skips.pop();
+        for stage in &network.decoder {
+            let Some(skip) = skips.pop() else { break };
+            let (weight, bias) = (builder.weight(&stage.up_weight)?, stage.up_bias.as_ref());
+            let bias = bias.map(|bias| builder.weight(bias)).transpose()?;
+            let output = builder.act();
+            builder.nodes.push(Node::Join { weight, bias, low: x, skip, output });
+            x = output;
+            for unit in &stage.units {
+                x = builder.unit(unit, x)?;
+            }
+            let (weight, bias) = (builder.weight(&stage.head_weight)?, builder.weight(&stage.head_bias)?);
+            builder.nodes.push(Node::Head { weight, bias, input: x });
+        }
+        Ok(Self { nodes: builder.nodes, acts: builder.acts, weights: start })
+    }
+}
+
+struct Builder {
+    nodes: Vec<Node>,
+    acts: usize,
+    starts: HashMap<TensorId, usize>,
+}
+
+impl Builder {
+    fn act(&mut self) -> Act {
+        self.acts += 1;
+        self.acts - 1
+    }
+
+    fn weight(&self, tensor: &Tensor) -> Result<Weight> {
+        match self.starts.get(&tensor.id()) {
+            Some(&start) => Ok(Weight { start, shape: spatial(tensor)?.dims().to_vec() }),
+            None => Err(Error::Msg("a layer has a weight that is none of the network's".to_owned())),
+        }
+    }
+
+    fn unit(&mut self, unit: &Unit, input: Act) -> Result<Act> {
+        let optional = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| self.weight(t)).transpose();
+        let node = UnitNode {
+            weight: self.weight(&unit.weight)?,
+            bias: optional(&unit.bias)?,
+            gamma: optional(&unit.gamma)?,
+            beta: optional(&unit.beta)?,
+            geometry: unit.geometry,
+            norm: unit.norm,
+            slope: unit.slope.unwrap_or(1.0) as f32,
+        };
+        let output = self.act();
+        self.nodes.push(Node::Unit { unit: Box::new(node), input, output });
+        Ok(output)
+    }
+
+    fn residual(&mut self, block: &Residual, x: Act) -> Result<Act> {
+        let first = self.unit(&block.first, x)?;
+        let main = self.unit(&block.second, first)?;
+        let mut other = x;
+        if let Some(stride) = block.pool {
+            let output = self.act();
+            self.nodes.push(Node::Pool { stride, input: x, output });
+            other = output;
+        }
+        if let Some(projection) = &block.projection {
+            other = self.unit(projection, other)?;
+        }
+        let output = self.act();
+        let slope = block.slope.unwrap_or(1.0) as f32;
+        self.nodes.push(Node::Merge { main, other, output, slope });
+        Ok(output)
+    }
+}

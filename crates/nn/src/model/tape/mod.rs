@@ -1,0 +1,12 @@
+//! A whole network as one differentiable operation: forward, and the gradients of all weights.
+//!
+//! Between forward and backward one activation per convolution is kept, its raw output; what the norm and the activation make
+//! of it is computed where it is read. Gradients are added up in place.
+
+mod backward;
+mod forward;
+mod graph;
+mod op;
+
+pub(super) use graph::Graph;
+pub(super) use op::forward_deep;

@@ -1,0 +1,95 @@
+//! The network as an operation of candle.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+use super::forward::{Pass, Weights};
+use super::graph::Graph;
+use crate::kernels::Dims;
+use crate::ops::{dims, shape, slice, tensor, with_values};
+
+/// Channels-last logits of all heads, lowest resolution first, for a channels-last input.
+pub(in crate::model) fn forward_deep(
+    graph: &Arc<Graph>,
+    x: &Tensor,
+    weights: &[Tensor],
+    bf16: bool,
+) -> Result<Vec<Tensor>> {
+    let rows: Vec<Tensor> = weights.iter().map(Tensor::flatten_all).collect::<Result<_>>()?;
+    let kept = Arc::new(Mutex::new(None));
+    let op = Whole { graph: Arc::clone(graph), bf16, kept: Arc::clone(&kept) };
+    let all = x.contiguous()?.apply_op2(&Tensor::cat(&rows, 0)?, op)?;
+    let heads: Vec<Dims> = match &*kept.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(Forward { heads, .. }) => heads.clone(),
+        None => bail!("network: no forward pass"),
+    };
+    let mut start = 0;
+    let narrow = |dims: Dims| {
+        let part = all.narrow(0, start, dims.len())?.reshape(shape(dims));
+        start += dims.len();
+        part
+    };
+    heads.into_iter().map(narrow).collect()
+}
+
+struct Forward {
+    pass: Pass,
+    heads: Vec<Dims>,
+}
+
+struct Whole {
+    graph: Arc<Graph>,
+    bf16: bool,
+    kept: Arc<Mutex<Option<Forward>>>,
+}
+
+impl CustomOp2 for Whole {
+    fn name(&self) -> &'static str {
+        "u-net"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = dims(self.name(), x_layout)?;
+        let values = slice(self.name(), weights, weights_layout)?;
+        let x = slice(self.name(), x, x_layout)?.to_vec();
+        let mut pass = self.graph.forward(x, input, Weights { values, bf16: self.bf16 });
+        let (logits, heads): (Vec<Vec<f32>>, Vec<Dims>) = pass.logits.drain(..).unzip();
+        let all = logits.concat();
+        let shape = Shape::from(all.len());
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Forward { pass, heads });
+        Ok((CpuStorage::F32(all), shape))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Forward { pass, heads }) = &*kept else { bail!("network: no forward pass") };
+        let (dx, dw) = with_values(weights, |values| {
+            with_values(gradient, |gradient| {
+                let mut rest = gradient;
+                let mut of_logits = Vec::new();
+                for dims in heads {
+                    let (own, others) = rest.split_at(dims.len());
+                    of_logits.push(own);
+                    rest = others;
+                }
+                let weights = Weights { values, bf16: self.bf16 };
+                self.graph.backward(pass, weights, &of_logits, x.track_op())
+            })
+        })??;
+        let dx = dx.map(|values| tensor(values, pass.act(0).dims)).transpose()?;
+        Ok((dx, Some(Tensor::from_vec(dw, weights.shape(), weights.device())?)))
+    }
+}

@@ -1,0 +1,54 @@
+//! Drawn architectures.
+
+use nnunet_plan::{NetworkKind, NetworkSpec, NormSpec};
+use proptest::prelude::*;
+
+use super::common::small;
+
+/// A network and the size of its input.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    pub spec: NetworkSpec,
+    pub channels: usize,
+    pub classes: usize,
+    pub size: [usize; 3],
+}
+
+/// Networks of all kinds and sizes that they take.
+pub fn drawn() -> impl Strategy<Value = Drawn> {
+    let stages = prop::collection::vec(
+        (
+            prop::sample::select(vec![3usize, 8, 16, 32, 48]),
+            prop::array::uniform3(prop::sample::select(vec![1usize, 3])),
+            prop::array::uniform3(1usize..3),
+            1usize..3,
+            1usize..3,
+        ),
+        2..4,
+    );
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (stages, switches, 1usize..4, 2usize..5, prop::array::uniform3(1usize..6)).prop_map(
+        |(stages, (residual, planar, bias, norm, affine), channels, classes, boxes)| {
+            let flat = |v: [usize; 3]| if planar { [1, v[1], v[2]] } else { v };
+            let mut strides: Vec<[usize; 3]> = stages.iter().map(|s| flat(s.2)).collect();
+            strides[0] = [1; 3];
+            let size = std::array::from_fn(|a| {
+                let divisor: usize = strides.iter().map(|s| s[a]).product();
+                divisor * if planar && a == 0 { 1 } else { boxes[a] + usize::from(boxes[a] * divisor < 3) }
+            });
+            let count = stages.len();
+            let mut spec = small(
+                if residual { NetworkKind::ResidualEncoderUNet } else { NetworkKind::PlainConvUNet },
+                if planar { 2 } else { 3 },
+            );
+            spec.features = stages.iter().map(|s| s.0).collect();
+            spec.kernel_sizes = stages.iter().map(|s| flat(s.1)).collect();
+            spec.strides = strides;
+            spec.encoder_convs = stages.iter().map(|s| s.3).collect();
+            spec.decoder_convs = stages.iter().map(|s| s.4).take(count - 1).collect();
+            spec.conv_bias = bias;
+            spec.norm = norm.then_some(NormSpec { eps: 1e-5, affine });
+            Drawn { spec, channels, classes, size }
+        },
+    )
+}
