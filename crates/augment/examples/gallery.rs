@@ -25,7 +25,9 @@ fn main() -> Result<(), Error> {
     let pictures = docs.join("augmentation");
     std::fs::create_dir_all(&pictures)?;
     let mut page = String::from(INTRODUCTION);
-    for (title, entries) in [("nnU-Net's default", default_set()), ("Beyond the default", further())] {
+    for (title, entries) in
+        [("nnU-Net's default", default_set()), ("Beyond the default", further()), ("Cascades", cascades())]
+    {
         let _ = write!(page, "\n## {title}\n\n");
         for row in entries.chunks(COLUMNS) {
             let cells =
@@ -118,12 +120,6 @@ fn further() -> Vec<Entry> {
         Rectangle { start: [0, 20, 30], size: [1, 30, 40] },
         Rectangle { start: [0, 70, 60], size: [1, 14, 38] },
     ];
-    let cascade = |operations: Vec<Operation>, removals: Vec<Removal>| Parameters {
-        cascade: Some(CascadeParameters { operations, removals }),
-        ..d()
-    };
-    let operation = |operator| vec![Operation { channel: 0, operator, radius: 6.0 }];
-    let second = |entry: Entry| entry.with(|config| config.cascade = Some(Cascade::nnunet(vec![1, 2])));
     let turned = Parameters { rotation: Some([0.6, 0.0, 0.0]), ..d() };
     vec![
         Entry::new("elastic", "sigma 10, up to 9 voxels", Parameters { elastic: Some(elastic), ..d() }),
@@ -171,6 +167,19 @@ fn further() -> Vec<Entry> {
             StrongParameters { local_gamma: Some(vec![Some((bump, 0.3))]), ..s() },
         ),
         Entry::strong("sharpening", "strength 1", StrongParameters { sharpen: Some(vec![Some(1.0)]), ..s() }),
+    ]
+}
+
+/// What a cascade's second stage sees of the first.
+fn cascades() -> Vec<Entry> {
+    let d = Parameters::default;
+    let cascade = |operations: Vec<Operation>, removals: Vec<Removal>| Parameters {
+        cascade: Some(CascadeParameters { operations, removals }),
+        ..d()
+    };
+    let operation = |operator| vec![Operation { channel: 0, operator, radius: 6.0 }];
+    let second = |entry: Entry| entry.with(|config| config.cascade = Some(Cascade::nnunet(vec![1, 2])));
+    vec![
         second(Entry::new("previous stage", "label 1 of the first stage", d())),
         second(Entry::new("dilated", "radius 6", cascade(operation(Operator::Dilate), vec![]))),
         second(Entry::new("eroded", "radius 6", cascade(operation(Operator::Erode), vec![]))),

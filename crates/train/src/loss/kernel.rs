@@ -48,8 +48,11 @@ pub(super) struct Coefficients {
     /// Factors of the voxels on top of `entropy`; empty where they are all one.
     factors: Vec<f32>,
     label_smoothing: f32,
-    per_sample: Vec<(Vec<f32>, Vec<f32>)>,
+    per_sample: Vec<Slopes>,
 }
+
+/// `overlap` and `everywhere` of each channel.
+type Slopes = (Vec<f32>, Vec<f32>);
 
 /// Probabilities of all voxels into `out` (channels-last, as the logits) and the sums of each sample.
 pub(super) fn forward(
@@ -192,7 +195,7 @@ pub(super) fn evaluate(
 }
 
 /// Negative soft Dice and its coefficients for each sample.
-fn dice(rules: &LossRules, sums: &[Sums], weight: f64) -> (f64, Vec<(Vec<f32>, Vec<f32>)>) {
+fn dice(rules: &LossRules, sums: &[Sums], weight: f64) -> (f64, Vec<Slopes>) {
     let c = rules.channels();
     let Some(smooth) = rules.terms().dice else {
         return (0.0, vec![(vec![0.0; c], vec![0.0; c]); sums.len()]);
@@ -201,7 +204,7 @@ fn dice(rules: &LossRules, sums: &[Sums], weight: f64) -> (f64, Vec<(Vec<f32>, V
     let groups: Vec<Sums> = if rules.batch_dice() { vec![total(c, sums)] } else { sums.to_vec() };
     let count = (groups.len() * (c - first)) as f64;
     let mut dice = 0.0;
-    let mut coefficients: Vec<(Vec<f32>, Vec<f32>)> = Vec::with_capacity(groups.len());
+    let mut coefficients: Vec<Slopes> = Vec::with_capacity(groups.len());
     for group in &groups {
         let (mut overlap, mut everywhere) = (vec![0.0_f32; c], vec![0.0_f32; c]);
         for k in first..c {
