@@ -64,6 +64,9 @@ pub struct ResamplingKwargs {
     /// A spacing is anisotropic if its largest entry is more than this many times its smallest.
     #[serde(default = "three_f64", skip_serializing_if = "is_three")]
     pub separate_z_anisotropy_threshold: f64,
+    /// Labels: each by its own threshold, the last one counts, instead of the largest (torch resampling only).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memefficient_seg_resampling: bool,
 }
 
 fn three() -> u8 {
