@@ -4,7 +4,7 @@
 //!   direction.
 //! - [`CaseReader`]: reads the channels of a case, reads and writes segmentations; [`reader_for`] and
 //!   [`reader_by_name`] choose one.
-//! - [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
+//! - [`resample`], [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
 //! - [`fs::write_atomic`]: files that are whole or absent.
 //!
 //! ```
@@ -42,5 +42,7 @@ pub use geometry::{Geometry, Image, LabelMap, Progress};
 #[cfg(feature = "nifti")]
 pub use nifti::write_image;
 pub use reader::{CaseReader, reader_by_name, reader_for};
-pub use resample::{ResampleOptions, SeparateZ, resample_image, resample_labels, resampled_shape};
+pub use resample::{
+    Method, ResampleOptions, SeparateZ, resample, resample_image, resample_labels, resampled_shape,
+};
 pub use transpose::{transpose_image, transpose_labels};

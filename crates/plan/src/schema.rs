@@ -271,6 +271,15 @@ impl Plans {
         if !map.contains_key("architecture") {
             legacy::upgrade(&mut map)?;
         }
+        for kind in ["data", "seg", "probabilities"] {
+            // Where this is absent, it means null to one function and false to the others.
+            let torch = map.get(&format!("resampling_fn_{kind}")).and_then(Value::as_str)
+                == Some("resample_torch_fornnunet");
+            let kwargs = map.get_mut(&format!("resampling_fn_{kind}_kwargs")).and_then(Value::as_object_mut);
+            if let Some(kwargs) = kwargs.filter(|_| torch) {
+                kwargs.entry("force_separate_z").or_insert(Value::Null);
+            }
+        }
         let configuration: Configuration = serde_json::from_value(Value::Object(map))
             .map_err(|e| PlanError::key(format!("configurations.{name}"), e.to_string()))?;
         configuration.check()?;

@@ -37,6 +37,8 @@ macro_rules! element {
     };
 }
 
+element!(u8, "|u1");
+element!(u16, "<u2");
 element!(f32, "<f4");
 element!(i16, "<i2");
 element!(u32, "<u4");

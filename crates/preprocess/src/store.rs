@@ -238,8 +238,8 @@ impl Store {
         let mut image = vec![0f32; shape[0] * size.iter().product::<usize>()];
         let mut labels = vec![-1i16; size.iter().product()];
         let failed = |rest: &str, e| PreprocessError::io(&self.path(id, rest), e).in_case(id);
-        part.read(&data, shape[0], &mut image).map_err(|e| failed(".npy", e))?;
-        part.read(&seg, 1, &mut labels).map_err(|e| failed("_seg.npy", e))?;
+        part.read(&data, shape[0], &mut image, |v: f32| v).map_err(|e| failed(".npy", e))?;
+        part.read(&seg, 1, &mut labels, |v: i16| v).map_err(|e| failed("_seg.npy", e))?;
         let wrong = |e: ndarray::ShapeError| PreprocessError::store(&self.folder, e.to_string()).in_case(id);
         let image = Array4::from_shape_vec((shape[0], size[0], size[1], size[2]), image).map_err(wrong)?;
         let labels = Array3::from_shape_vec(size, labels).map_err(wrong)?;
@@ -275,7 +275,7 @@ impl Store {
 }
 
 /// The part of a box that lies inside an array.
-struct Part {
+pub(crate) struct Part {
     space: [usize; 3],
     size: [usize; 3],
     /// Per axis: first voxel in the array, first voxel in the box, number of voxels.
@@ -283,7 +283,7 @@ struct Part {
 }
 
 impl Part {
-    fn new(space: [usize; 3], lower: [i64; 3], size: [usize; 3]) -> Self {
+    pub(crate) fn new(space: [usize; 3], lower: [i64; 3], size: [usize; 3]) -> Self {
         let overlap = std::array::from_fn(|a| {
             let (from, to) = (lower[a].max(0), lower[a].saturating_add(size[a] as i64).min(space[a] as i64));
             if from >= to {
@@ -295,7 +295,13 @@ impl Part {
     }
 
     /// Fills `out` (channels, size) where it overlaps; a block of rows of one plane is read at a time.
-    fn read<T: npy::Element>(&self, npy: &Npy, channels: usize, out: &mut [T]) -> std::io::Result<()> {
+    pub(crate) fn read<T: npy::Element, U>(
+        &self,
+        npy: &Npy,
+        channels: usize,
+        out: &mut [U],
+        convert: impl Fn(T) -> U,
+    ) -> std::io::Result<()> {
         let [[z0, bz, nz], [y0, by, ny], [x0, bx, nx]] = self.overlap;
         if nz * ny * nx == 0 {
             return Ok(());
@@ -308,7 +314,8 @@ impl Part {
                 npy.read::<T>(first, (ny - 1) * sx + nx, &mut rows)?;
                 for y in 0..ny {
                     let to = ((channel * self.size[0] + bz + z) * self.size[1] + by + y) * self.size[2] + bx;
-                    out[to..to + nx].copy_from_slice(&rows[y * sx..y * sx + nx]);
+                    let row = &rows[y * sx..y * sx + nx];
+                    out[to..to + nx].iter_mut().zip(row).for_each(|(to, &from)| *to = convert(from));
                 }
             }
         }

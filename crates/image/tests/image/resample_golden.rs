@@ -71,3 +71,25 @@ fn labels_agree_everywhere() {
         assert_eq!(found.into_dimensionality::<Ix3>().unwrap(), expected, "{key}");
     }
 }
+
+/// Every order against scikit-image, with and without clipping; `make_orders.py` says how the volume is made.
+#[test]
+fn every_order_agrees_with_scikit_image() {
+    let value = |i: usize| ((7 * i * i + 3 * i) % 41) as f32 - 11.0;
+    let volume = Array3::from_shape_fn((5, 6, 7), |(z, y, x)| value((z * 6 + y) * 7 + x));
+    let text = std::fs::read_to_string(golden("orders.tsv")).unwrap();
+    assert_eq!(text.lines().count(), 36);
+    for line in text.lines() {
+        let numbers: Vec<f32> = line.split('\t').map(|n| n.parse().unwrap()).collect();
+        let (order, clip) = (numbers[0] as u8, numbers[1] == 1.0);
+        let shape = [2, 3, 4].map(|i| numbers[i] as usize);
+        let found = nnunet_image::resample(volume.view(), shape, order, clip).unwrap();
+        assert_eq!(<[usize; 3]>::from(found.dim()), shape);
+        for (found, expected) in found.iter().zip(&numbers[5..]) {
+            let tolerance = 2e-6 * expected.abs().max(10.0);
+            assert!((found - expected).abs() <= tolerance, "order {order}, {shape:?}: {found} {expected}");
+        }
+    }
+    let error = nnunet_image::resample(volume.view(), [1, 1, 1], 6, true).unwrap_err().to_string();
+    assert!(error.contains("order 6"), "{error}");
+}
