@@ -36,7 +36,7 @@ mod reader;
 mod resample;
 mod transpose;
 
-pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_mask};
+pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_box, nonzero_mask};
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};
 #[cfg(feature = "nifti")]

@@ -29,17 +29,17 @@ fn images(key: &str) -> (Array4<f32>, Array4<f32>) {
 }
 
 #[test]
-fn cubic_images_agree_to_the_last_bit_or_the_one_before() {
+fn cubic_images_agree_to_a_few_units_in_the_last_place() {
     for case in 0..CASES {
         let key = format!("image_{case}");
         let (input, expected) = images(&key);
         let (spacing, new_spacing, options) = parameters(&key);
         let (_, z, y, x) = expected.dim();
         let found = resample_image(input.view(), [z, y, x], spacing, new_spacing, &options).unwrap();
+        // Between the axes, values are rounded to single precision.
+        let largest = input.fold(1f32, |largest, v| largest.max(v.abs()));
         for (a, b) in found.iter().zip(&expected) {
-            // The axes are resampled one after the other here, which moves the sums by about 1e-15 before they are
-            // rounded to single precision.
-            assert!((a - b).abs() <= f32::EPSILON * b.abs().max(1.0), "{key}: {a} {b}");
+            assert!((a - b).abs() <= 2.0 * f32::EPSILON * largest, "{key}: {a} {b}");
         }
     }
 }
