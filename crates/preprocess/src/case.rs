@@ -120,8 +120,11 @@ fn run(
 ) -> Result<PreprocessedCase, PreprocessError> {
     check(&image, labels.as_ref(), configuration, rules)?;
     let Image { data, geometry } = image;
-    let transposed = transpose_image(data.view(), plans.transpose_forward);
-    drop(data);
+    let transposed = if plans.transpose_forward == [0, 1, 2] {
+        data
+    } else {
+        transpose_image(data.view(), plans.transpose_forward)
+    };
     let labels = labels.map(|labels| transpose_labels(labels.data.view(), plans.transpose_forward));
     let spacing = plans.transpose_forward.map(|axis| geometry.spacing[axis]);
     let shape_before_cropping = spatial(&transposed);

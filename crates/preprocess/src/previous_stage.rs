@@ -50,12 +50,12 @@ impl PreviousStage {
         }
         let written = if labels.iter().all(|&label| label < 255) {
             let values: Vec<u8> = labels.iter().map(|&label| label as u8).collect();
-            npy::write(&path, labels.shape(), values.iter())
+            npy::write(&path, labels.shape(), values.iter(), true)
         } else {
             let values: Vec<u16> = labels.iter().map(|&label| label as u16).collect();
-            npy::write(&path, labels.shape(), values.iter())
+            npy::write(&path, labels.shape(), values.iter(), true)
         };
-        written.map_err(|e| e.in_case(id))
+        written.map(drop).map_err(|e| e.in_case(id))
     }
 
     /// Reads a box of a prediction: `size` voxels (z, y, x) from `lower` on, which may lie outside, where labels are −1.
