@@ -1,11 +1,17 @@
-"""The reference's side of `benches/data_side_by_side`: draws inputs and times single steps.
+"""The steps before training, nnunet and its peers in turn; called by `benches/data_side_by_side`.
 
-usage: data_steps.py draw FOLDER [CASES] | resample FOLDER | labels FOLDER | sitk FOLDER | fingerprint FOLDER
+usage: data_steps.py draw FOLDER [CASES]              draws the inputs
+       data_steps.py resample|labels|sitk FOLDER      times one step of a peer
+       data_steps.py compare FOLDER ROUNDS [STEP…]    all of them in turn, with medians and ratios
 """
 import json
 import os
 import resource
+import shutil
+import statistics
+import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -49,9 +55,10 @@ def draw(folder, cases):
     json.dump(described, open(f"{raw}/dataset.json", "w"))
 
 
-def report(step, seconds):
+def report(step, start):
+    seconds, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"step": step, "seconds": round(seconds, 4), "peak_mb": peak}), flush=True)
+    print(json.dumps({"step": step, "seconds": round(seconds, 4), "cpu": round(cpu, 2), "peak_mb": peak}), flush=True)
 
 
 def resample(folder, is_seg):
@@ -60,10 +67,10 @@ def resample(folder, is_seg):
     data = np.fromfile(f"{folder}/{name}", kind).reshape(1, *shape).astype(np.float32)
     target = SPACING * 0.7
     new_shape = compute_new_shape(shape, SPACING, target)
-    start = time.perf_counter()
+    start = (time.perf_counter(), time.process_time())
     resample_data_or_seg_to_shape(data, new_shape, SPACING, target, is_seg=is_seg, order=1 if is_seg else 3, order_z=0,
                                   force_separate_z=None)
-    report("labels" if is_seg else "resample", time.perf_counter() - start)
+    report("labels" if is_seg else "resample", start)
 
 
 def sitk_resample(folder):
@@ -78,15 +85,92 @@ def sitk_resample(folder):
     filter.SetSize(size[::-1])
     filter.SetOutputSpacing([float(v) for v in target[::-1]])
     filter.SetInterpolator(sitk.sitkBSpline3)
-    start = time.perf_counter()
+    start = (time.perf_counter(), time.process_time())
     filter.Execute(image)
-    report("sitk", time.perf_counter() - start)
+    report("sitk", start)
+
+
+PEER = os.path.dirname(sys.executable)
+TARGET = os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release")
+
+
+def step_output(command):
+    line = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().splitlines()[-1]
+    return json.loads(line)
+
+
+def whole(command, env):
+    """Wall time, processor time and largest resident memory of a process and what it started."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{command}: status {status}")
+    return {"seconds": time.perf_counter() - start, "cpu": usage.ru_utime + usage.ru_stime,
+            "peak_mb": usage.ru_maxrss // 1024}
+
+
+def fresh(folder):
+    """Empty folders for what the steps write; returns them as the environment has them."""
+    out = tempfile.mkdtemp(dir=folder)
+    env = {f"nnUNet_{k}": f"{out}/{k}" for k in ("preprocessed", "results")}
+    for path in env.values():
+        os.makedirs(path)
+    return out, env
+
+
+def data_set(ours, theirs, raw):
+    def run(command, folder):
+        out, env = fresh(folder)
+        result = whole(command, {**env, "nnUNet_raw": raw})
+        shutil.rmtree(out)
+        return result
+    return {"nnunet": lambda f: run([f"{TARGET}/nnunet", *ours, "--threads", "2", "-q"], f),
+            "nnU-Net": lambda f: run([f"{PEER}/{theirs[0]}", *theirs[1:]], f)}
+
+
+def steps(folder):
+    def ours(step):
+        return lambda f: step_output([f"{TARGET}/examples/resample_speed", step, f, "1"])
+
+    def peer(step):
+        return lambda f: step_output([sys.executable, __file__, step, f])
+
+    all = {"resample": {"nnunet": ours("resample"), "nnU-Net": peer("resample"), "SimpleITK": peer("sitk")},
+           "labels": {"nnunet": ours("labels"), "nnU-Net": peer("labels")}}
+    if os.path.isdir(f"{folder}/nnUNet_raw"):
+        all["fingerprint"] = data_set(["fingerprint", "950"], ["nnUNetv2_extract_fingerprint", "-d", "950", "-np", "2"],
+                                      f"{folder}/nnUNet_raw")
+    raw = os.path.join(os.environ.get("NNUNET_TEST_DATA", ""), "data/nnUNet_raw")
+    if os.path.isdir(f"{raw}/Dataset004_Hippocampus"):
+        all["plan-and-preprocess"] = data_set(
+            ["plan-and-preprocess", "4"],
+            ["nnUNetv2_plan_and_preprocess", "-d", "4", "-c", "2d", "3d_fullres", "-np", "2", "2", "-npfp", "2"], raw)
+    return all
+
+
+def compare(folder, rounds, wanted):
+    for step, runs in steps(folder).items():
+        if wanted and step not in wanted:
+            continue
+        results = {name: [] for name in runs}
+        for _ in range(rounds):
+            for name, run in runs.items():
+                results[name].append(run(folder))
+        middle = {name: {k: statistics.median(r[k] for r in list) for k in ("seconds", "cpu", "peak_mb")}
+                  for name, list in results.items()}
+        for name, m in middle.items():
+            ratio = {k: m[k] / max(middle["nnunet"][k], 1e-9) for k in ("seconds", "cpu")}
+            print(f"{step}: {name} {m['seconds']:.2f} s ({m['cpu']:.2f} s of processor time), {m['peak_mb']:.0f} MB; "
+                  f"{ratio['seconds']:.1f} times nnunet's ({ratio['cpu']:.1f} in processor time)", flush=True)
 
 
 if __name__ == "__main__":
-    step, folder = sys.argv[1:3]
+    step, folder, *rest = sys.argv[1:]
     if step == "draw":
-        draw(folder, int(sys.argv[3]) if len(sys.argv) > 3 else 0)
+        draw(folder, int(rest[0]) if rest else 0)
+    elif step == "compare":
+        compare(folder, int(rest[0]), rest[1:])
     elif step == "sitk":
         sitk_resample(folder)
     else:
