@@ -82,7 +82,8 @@ pub(crate) struct Datasets {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlannerArgs {
-    /// Which planner decides
+    /// Which planner decides: default, resenc, resenc-m, resenc-l, resenc-xl, no-resampling, torchres,
+    /// resenc-l-torchres, resenc-l-torchres-sepz, or the name of the reference's class
     #[arg(long, default_value = "default", value_name = "NAME")]
     pub(crate) planner: String,
     /// Memory target in GB [default: the planner's own]
@@ -91,6 +92,9 @@ pub(crate) struct PlannerArgs {
     /// Target spacing in millimetres, in the axis order of the arrays
     #[arg(long, num_args = 3, value_names = ["Z", "Y", "X"], value_parser = positive)]
     pub(crate) target_spacing: Option<Vec<f64>>,
+    /// Keep the axis order of the images instead of putting the coarsest axis first
+    #[arg(long)]
+    pub(crate) suppress_transpose: bool,
     /// Name of the plans [default: the planner's own]
     #[arg(long, value_name = "NAME")]
     pub(crate) plans_name: Option<String>,

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
-use nnunet_image::{CaseReader, Progress, crop_to_nonzero};
+use ndarray::{ArrayView3, Axis, Slice};
+use nnunet_image::{BoundingBox, CaseReader, Progress, nonzero_box};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -48,17 +49,18 @@ pub struct Fingerprint {
     pub spacings: Vec<[f64; 3]>,
 }
 
-/// What one case contributes.
+/// What one case contributes beside its intensities.
 struct Contribution {
     shape: [usize; 3],
     spacing: [f64; 3],
     relative_size: f64,
-    samples: Vec<Vec<f32>>,
+    /// Whether there is any foreground, and so intensities.
+    foreground: bool,
 }
 
 /// Reads every case once and draws its foreground intensities.
 ///
-/// One case per thread is in memory at a time. The draws are those of the reference, so the result does not depend on the
+/// One case per thread is in memory at a time, beside the intensities that are drawn (400 MB per channel). The draws are those of the reference, so the result does not depend on the
 /// number of threads. Foreground is everything labelled above 0.
 ///
 /// # Errors
@@ -75,29 +77,28 @@ pub fn extract_fingerprint(
             dataset.folder.display()
         )));
     }
-    let (done, samples) = (AtomicUsize::new(0), SAMPLES / total);
-    let mut contributions: Vec<Contribution> = dataset
+    let (done, samples) = (AtomicUsize::new(0), (SAMPLES / total).max(1));
+    // The intensities of each channel, case after case, each case's in a place of its own.
+    let mut drawn = vec![vec![0f32; samples * total]; dataset.json.channel_names.len()];
+    let mut places: Vec<Vec<&mut [f32]>> = (0..total).map(|_| Vec::new()).collect();
+    for channel in &mut drawn {
+        places.iter_mut().zip(channel.chunks_mut(samples)).for_each(|(places, place)| places.push(place));
+    }
+    let contributions: Vec<Contribution> = dataset
         .cases
         .par_iter()
-        .map(|case| {
-            let contribution = contribute(case, reader, samples)?;
+        .zip(places)
+        .map(|(case, places)| {
+            let contribution = contribute(case, reader, places)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             progress(Progress { done, total, item: &case.id });
             Ok(contribution)
         })
         .collect::<Result<_, DatasetError>>()?;
-    let channels = contributions[0].samples.len();
-    for (case, contribution) in dataset.cases.iter().zip(&contributions) {
-        let found = contribution.samples.len();
-        if found != channels {
-            let reason = format!("{found} channels, the first case has {channels}");
-            return Err(DatasetError::Case { case: case.id.clone(), reason });
-        }
-    }
+    let full: Vec<bool> = contributions.iter().map(|case| case.foreground).collect();
     let mut properties = IndexMap::new();
-    for channel in 0..channels {
-        let samples = contributions.iter_mut().map(|case| std::mem::take(&mut case.samples[channel]));
-        properties.insert(channel.to_string(), intensity_properties(samples)?);
+    for (channel, values) in drawn.into_iter().enumerate() {
+        properties.insert(channel.to_string(), intensity_properties(values, samples, &full)?);
     }
     let relative: Vec<f64> = contributions.iter().map(|c| c.relative_size).collect();
     Ok(Fingerprint {
@@ -108,7 +109,12 @@ pub fn extract_fingerprint(
     })
 }
 
-fn contribute(case: &Case, reader: &dyn CaseReader, samples: usize) -> Result<Contribution, DatasetError> {
+/// Reads a case and fills `places`, one for each channel, with intensities of its foreground.
+fn contribute(
+    case: &Case,
+    reader: &dyn CaseReader,
+    places: Vec<&mut [f32]>,
+) -> Result<Contribution, DatasetError> {
     let wrong = |reason: String| DatasetError::Case { case: case.id.clone(), reason };
     let unreadable = |source| DatasetError::Image { case: case.id.clone(), source };
     if case.images.is_empty() {
@@ -123,47 +129,81 @@ fn contribute(case: &Case, reader: &dyn CaseReader, samples: usize) -> Result<Co
             case.label.display()
         )));
     }
-    if let Some(channel) = image.data.outer_iter().position(|c| c.iter().any(|v| v.is_nan())) {
+    let channels = image.data.len_of(Axis(0));
+    if channels != places.len() {
+        return Err(wrong(format!("{channels} channels, dataset.json names {}", places.len())));
+    }
+    if let Some(channel) = image.data.outer_iter().position(|c| c.fold(false, |nan, v| nan | v.is_nan())) {
         return Err(wrong(format!(
             "{} contains NaN",
             case.images.get(channel).unwrap_or(&case.images[0]).display()
         )));
     }
-    let before = labels.data.len() as f64;
-    let cropped = crop_to_nonzero(image.data.view(), Some(labels.data.view()));
-    let foreground: Vec<usize> =
-        cropped.labels.iter().enumerate().filter(|(_, label)| **label > 0).map(|(i, _)| i).collect();
+    let bbox = nonzero_box(image.data.view());
+    let mut foreground = false;
     let mut rng = Mt19937::new(SEED);
-    let drawn = cropped.image.outer_iter().map(|channel| {
-        let values: Vec<f32> = match channel.as_slice() {
-            Some(slice) => foreground.iter().map(|&i| slice[i]).collect(),
-            None => Vec::new(),
-        };
-        if values.is_empty() {
-            return Vec::new();
-        }
-        (0..samples).map(|_| values[rng.bounded(values.len() as u32 - 1) as usize]).collect()
-    });
-    let samples = drawn.collect();
-    let shape = cropped.labels.dim().into();
-    let relative_size = cropped.labels.len() as f64 / before;
-    Ok(Contribution { shape, spacing: image.geometry.spacing, relative_size, samples })
+    for (channel, place) in image.data.outer_iter().zip(places) {
+        let values = foreground_values(channel, labels.data.view(), &bbox);
+        foreground = !values.is_empty();
+        draw(&values, place, &mut rng);
+    }
+    let shape = bbox.shape();
+    let relative_size = shape.iter().product::<usize>() as f64 / labels.data.len() as f64;
+    Ok(Contribution { shape, spacing: image.geometry.spacing, relative_size, foreground })
 }
 
-/// Statistics over the samples of one channel, case by case. The samples of each case are freed as they are taken over.
-fn intensity_properties(cases: impl Iterator<Item = Vec<f32>>) -> Result<IntensityProperties, DatasetError> {
-    let (mut values, mut widened) = (Vec::new(), false);
-    for mut samples in cases {
-        // With an empty case among them, the reference computes in 64 bits.
-        widened |= samples.is_empty();
-        values.append(&mut samples);
+/// The values of a channel inside the box where the label is above 0, in memory order.
+fn foreground_values(
+    channel: ArrayView3<'_, f32>,
+    labels: ArrayView3<'_, i16>,
+    bbox: &BoundingBox,
+) -> Vec<f32> {
+    let cut = |axis: usize| Slice::from(bbox.start[axis]..bbox.end[axis]);
+    let (mut channel, mut labels) = (channel, labels);
+    for axis in 0..3 {
+        channel.slice_axis_inplace(Axis(axis), cut(axis));
+        labels.slice_axis_inplace(Axis(axis), cut(axis));
     }
+    let mut values = Vec::new();
+    for (row, labels) in channel.rows().into_iter().zip(labels.rows()) {
+        if labels.fold(false, |any, &label| any | (label > 0)) {
+            values.extend(row.iter().zip(labels).filter(|(_, label)| **label > 0).map(|(value, _)| *value));
+        }
+    }
+    values
+}
+
+/// Fills `place` with values drawn with replacement.
+fn draw(values: &[f32], place: &mut [f32], rng: &mut Mt19937) {
+    let Some(most) = values.len().checked_sub(1) else { return };
+    let mut indices = [0u32; 4096];
+    for place in place.chunks_mut(indices.len()) {
+        let indices = &mut indices[..place.len()];
+        rng.fill_bounded(most as u32, indices);
+        place.iter_mut().zip(indices).for_each(|(value, &mut index)| *value = values[index as usize]);
+    }
+}
+
+/// Statistics over the intensities of one channel: `samples` of each case, those of cases without foreground left out.
+fn intensity_properties(
+    mut values: Vec<f32>,
+    samples: usize,
+    full: &[bool],
+) -> Result<IntensityProperties, DatasetError> {
+    let mut kept = 0;
+    for case in (0..full.len()).filter(|&case| full[case]) {
+        values.copy_within(case * samples..(case + 1) * samples, kept * samples);
+        kept += 1;
+    }
+    values.truncate(kept * samples);
+    // With an empty case among them, the reference computes in 64 bits.
+    let widened = kept < full.len();
     let (mean, std) = if widened {
         (mean_widened(&values), std_widened(&values))
     } else {
         (f64::from(mean_f32(&values)), f64::from(std_f32(&values)))
     };
-    let percentiles = percentiles_f32(&mut values, [0.0, 0.5, 50.0, 99.5, 100.0], widened);
+    let percentiles = percentiles_f32(&values, [0.0, 0.5, 50.0, 99.5, 100.0], widened);
     let [min, percentile_00_5, median, percentile_99_5, max] = percentiles.ok_or_else(|| {
         let text = "no case has foreground: nothing can be learnt or planned from these segmentations";
         DatasetError::Empty(text.to_owned())

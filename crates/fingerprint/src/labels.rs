@@ -58,9 +58,8 @@ impl LabelRules {
         labels: &IndexMap<String, LabelValue>,
         regions_class_order: Option<&[i64]>,
     ) -> Result<Self, DatasetError> {
-        if labels.get("background") != Some(&LabelValue::Label(0)) {
-            let reason = "expected an entry \"background\" with the value 0";
-            return Err(DatasetError::declaration("labels", reason));
+        if let Some(problem) = Self::problems(labels, regions_class_order).into_iter().next() {
+            return Err(problem);
         }
         let others = || labels.iter().filter(|(name, _)| name.as_str() != "ignore");
         let mut all = Vec::new();
@@ -83,6 +82,35 @@ impl LabelRules {
         let order = if has_regions { Some(class_order(regions_class_order, classes.len())?) } else { None };
         let ignore = ignore_label(labels, all.last().copied().unwrap_or(0))?;
         Ok(Self { all, classes, has_regions, regions_class_order: order, ignore, names: labels.clone() })
+    }
+
+    /// Everything in which these declarations contradict the rules of [`LabelRules::new`].
+    pub fn problems(
+        labels: &IndexMap<String, LabelValue>,
+        regions_class_order: Option<&[i64]>,
+    ) -> Vec<DatasetError> {
+        let mut problems = Vec::new();
+        if labels.get("background") != Some(&LabelValue::Label(0)) {
+            let reason = "expected an entry \"background\" with the value 0";
+            problems.push(DatasetError::declaration("labels", reason));
+        }
+        let others = || labels.iter().filter(|(name, _)| name.as_str() != "ignore");
+        let mut highest = 0;
+        for (name, value) in others() {
+            for &label in value.labels() {
+                match narrow(name, label) {
+                    Ok(label) => highest = highest.max(label),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        if labels.values().any(|value| value.labels().len() > 1) {
+            let regions =
+                others().filter(|(_, value)| value.labels().iter().any(|&label| label != 0)).count();
+            problems.extend(class_order(regions_class_order, regions).err());
+        }
+        problems.extend(ignore_label(labels, highest).err());
+        problems
     }
 
     /// All labels including background, ascending, without the ignore label.
@@ -202,5 +230,7 @@ mod tests {
         assert!(text(rules(r#"{"a": 1}"#, None)).contains("background"));
         assert!(text(rules(r#"{"background": 0, "a": [1, 2]}"#, None)).contains("regions_class_order"));
         assert!(text(rules(r#"{"background": 0, "a": [1, 2]}"#, Some(&[1, 2]))).contains("2 entries"));
+        let labels = serde_json::from_str(r#"{"a": [1, 2], "b": -1, "c": 99999, "ignore": 9}"#).unwrap();
+        assert_eq!(LabelRules::problems(&labels, None).len(), 5);
     }
 }

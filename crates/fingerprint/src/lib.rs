@@ -1,6 +1,7 @@
 //! The raw data set of nnU-Net and its fingerprint.
 //!
-//! - [`Dataset`]: `dataset.json` and the cases of a folder; [`verify`] checks all of it and reports everything it finds.
+//! - [`Dataset`]: `dataset.json` and the cases of a folder; [`verify_layout`] and [`verify`] check
+//!   all of it and report everything that they find.
 //! - [`LabelRules`]: labels, regions and the ignore label.
 //! - [`extract_fingerprint`]: shapes, spacings and foreground intensities, number by number those of nnU-Net v2.
 //! - [`create_splits`]: nnU-Net's five folds.
@@ -34,4 +35,4 @@ pub use extract::{Fingerprint, IntensityProperties, extract_fingerprint};
 pub use json::JsonError;
 pub use labels::{Class, LabelRules};
 pub use splits::{Fold, Split, create_splits, split_for_fold};
-pub use verify::{Finding, Severity, verify};
+pub use verify::{Finding, Severity, verify, verify_layout};

@@ -2,14 +2,19 @@
 
 use std::ops::Add;
 
+use rayon::prelude::*;
+
 /// Sum of 32-bit floats in NumPy's order: eight running sums within blocks of 128, blocks added pairwise.
 pub fn sum_f32(values: &[f32]) -> f32 {
     pairwise(0..values.len(), &|i| values[i])
 }
 
-fn pairwise<T: Copy + Default + Add<Output = T>>(
+/// Parts of a sum from which on they are added on several threads; the order of the additions stays the same.
+const PARALLEL: usize = 1 << 17;
+
+fn pairwise<T: Copy + Default + Send + Add<Output = T>>(
     range: std::ops::Range<usize>,
-    value: &impl Fn(usize) -> T,
+    value: &(impl Fn(usize) -> T + Sync),
 ) -> T {
     let (first, n) = (range.start, range.len());
     if n < 8 {
@@ -27,6 +32,10 @@ fn pairwise<T: Copy + Default + Add<Output = T>>(
         return (first + whole..range.end).fold(total, |sum, i| sum + value(i));
     }
     let middle = first + n / 2 - n / 2 % 8;
+    if n > PARALLEL {
+        let (a, b) = rayon::join(|| pairwise(first..middle, value), || pairwise(middle..range.end, value));
+        return a + b;
+    }
     pairwise(first..middle, value) + pairwise(middle..range.end, value)
 }
 
@@ -67,24 +76,92 @@ pub fn percentile_f32(sorted: &[f32], q: f64) -> Option<f64> {
     Some(between(f64::from(sorted[low]), f64::from(sorted[high]), difference, t))
 }
 
-/// Percentiles `q` (0 to 100, ascending) of 32-bit floats in any order, which they change; `None` for no values.
+/// Percentiles `q` (0 to 100) of 32-bit floats in any order; `None` for no values.
 ///
-/// Much faster than sorting first. With `widened`, the values count as 64-bit floats, which matters for the last digits
-/// only.
-pub fn percentiles_f32<const N: usize>(values: &mut [f32], q: [f64; N], widened: bool) -> Option<[f64; N]> {
-    let (n, mut done, mut found) = (values.len(), 0, [0.0; N]);
-    for (q, found) in q.into_iter().zip(&mut found) {
-        let (low, high, t) = neighbours(n, q)?;
-        // What lies before `done` is not above what lies behind it.
-        let from = done.min(low);
-        let (_, a, above) = values[from..].select_nth_unstable_by(low - from, f32::total_cmp);
-        let a = *a;
-        let b = if high > low { above.iter().copied().min_by(f32::total_cmp).unwrap_or(a) } else { a };
-        let difference = if widened { f64::from(b) - f64::from(a) } else { f64::from(b - a) };
-        *found = between(f64::from(a), f64::from(b), difference, t);
-        done = low;
+/// Many values are counted instead of sorted. With `widened`, the values count as 64-bit floats, which matters for the last
+/// digits only.
+pub fn percentiles_f32<const N: usize>(values: &[f32], q: [f64; N], widened: bool) -> Option<[f64; N]> {
+    let mut places = [(0, 0, 0.0); N];
+    for (place, q) in places.iter_mut().zip(q) {
+        *place = neighbours(values.len(), q)?;
     }
-    Some(found)
+    let ranks: Vec<usize> = places.iter().flat_map(|&(low, high, _)| [low, high]).collect();
+    let found = order_statistics(values, &ranks);
+    Some(std::array::from_fn(|i| {
+        let (a, b, t) = (found[2 * i], found[2 * i + 1], places[i].2);
+        let difference = if widened { f64::from(b) - f64::from(a) } else { f64::from(b - a) };
+        between(f64::from(a), f64::from(b), difference, t)
+    }))
+}
+
+/// The values that would stand at these places if all were sorted, by counting their upper and then their lower 16 bits.
+fn order_statistics(values: &[f32], ranks: &[usize]) -> Vec<f32> {
+    if values.len() < 1 << 16 {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(f32::total_cmp);
+        return ranks.iter().map(|&rank| sorted[rank]).collect();
+    }
+    let upper = histograms(values, 1, &|_| Some(0), 16);
+    let bins: Vec<(usize, u64)> = ranks.iter().map(|&rank| locate(&upper[0], rank as u64)).collect();
+    let mut wanted: Vec<usize> = bins.iter().map(|(bin, _)| *bin).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut slots = vec![u8::MAX; 1 << 16];
+    wanted.iter().enumerate().for_each(|(slot, &bin)| slots[bin] = slot as u8);
+    let slot = |key: u32| Some(usize::from(slots[(key >> 16) as usize])).filter(|slot| *slot < wanted.len());
+    let lower = histograms(values, wanted.len(), &slot, 0);
+    bins.iter()
+        .map(|&(bin, rest)| {
+            let slot = usize::from(slots[bin]);
+            from_key((bin as u32) << 16 | locate(&lower[slot], rest).0 as u32)
+        })
+        .collect()
+}
+
+/// Counts 16 bits of the keys from bit `shift` on, in the histogram that `slot` gives for a key, if it gives one.
+fn histograms(
+    values: &[f32],
+    count: usize,
+    slot: &(impl Fn(u32) -> Option<usize> + Sync),
+    shift: u32,
+) -> Vec<Vec<u64>> {
+    let none = || vec![vec![0u64; 1 << 16]; count];
+    let part = values.len().div_ceil(4 * rayon::current_num_threads());
+    let counted = values.par_chunks(part.max(1)).map(|values| {
+        let mut counts = none();
+        for &value in values {
+            let key = key(value);
+            if let Some(slot) = slot(key) {
+                counts[slot][(key >> shift & 0xffff) as usize] += 1;
+            }
+        }
+        counts
+    });
+    counted.reduce(none, |mut a, b| {
+        a.iter_mut().flatten().zip(b.iter().flatten()).for_each(|(a, b)| *a += b);
+        a
+    })
+}
+
+/// The bin that holds the value at place `rank`, and its place within the bin.
+fn locate(counts: &[u64], mut rank: u64) -> (usize, u64) {
+    for (bin, &count) in counts.iter().enumerate() {
+        if rank < count {
+            return (bin, rank);
+        }
+        rank -= count;
+    }
+    (0, 0)
+}
+
+/// Bits that are in order where the numbers are, as `f32::total_cmp` has it.
+fn key(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+fn from_key(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key & !(1 << 31) } else { !key })
 }
 
 /// The `q`-th percentile (0 to 100) of 64-bit floats in any order; `None` for no values.
@@ -165,17 +242,17 @@ mod tests {
     fn selected_percentiles_are_those_of_sorted_values() {
         let q = [0.0, 0.5, 10.0, 50.0, 99.5, 100.0];
         let mut rng = Mt19937::new(7);
-        for n in [1, 2, 3, 10, 199, 201, 1000] {
-            let mut drawn: Vec<f32> = (0..n).map(|_| rng.bounded(999) as f32 / 7.0).collect();
+        for n in [1, 2, 3, 10, 199, 201, 1000, 65_536, 200_001] {
+            let drawn: Vec<f32> = (0..n).map(|_| (rng.bounded(99_999) as f32 - 30_000.0) / 7.0).collect();
             let mut sorted = drawn.clone();
             sorted.sort_by(f32::total_cmp);
             let expected = q.map(|q| percentile_f32(&sorted, q).unwrap());
-            assert_eq!(percentiles_f32(&mut drawn, q, false), Some(expected), "{n} values");
+            assert_eq!(percentiles_f32(&drawn, q, false), Some(expected), "{n} values");
             let wide: Vec<f64> = sorted.iter().map(|&v| f64::from(v)).collect();
             let expected = q.map(|q| percentile_f64(&wide, q).unwrap());
-            assert_eq!(percentiles_f32(&mut drawn, q, true), Some(expected), "{n} values");
+            assert_eq!(percentiles_f32(&drawn, q, true), Some(expected), "{n} values");
         }
-        assert_eq!(percentiles_f32(&mut [], q, false), None);
+        assert_eq!(percentiles_f32(&[], q, false), None);
     }
 
     #[test]

@@ -6,8 +6,13 @@ const N: usize = 624;
 #[derive(Debug, Clone)]
 pub struct Mt19937 {
     state: [u32; N],
+    /// The numbers that the state stands for.
+    numbers: [u32; N],
     next: usize,
 }
+
+/// Distance of the words that are mixed.
+const M: usize = 397;
 
 impl Mt19937 {
     /// A generator seeded with one integer.
@@ -18,7 +23,7 @@ impl Mt19937 {
             let before = state[i - 1];
             state[i] = 1_812_433_253u32.wrapping_mul(before ^ (before >> 30)).wrapping_add(i as u32);
         }
-        Self { state, next: N }
+        Self { state, numbers: [0; N], next: N }
     }
 
     /// The next 32 random bits.
@@ -26,21 +31,58 @@ impl Mt19937 {
         if self.next == N {
             self.refill();
         }
-        let mut y = self.state[self.next];
         self.next += 1;
-        y ^= y >> 11;
-        y ^= (y << 7) & 0x9d2c_5680;
-        y ^= (y << 15) & 0xefc6_0000;
-        y ^ (y >> 18)
+        self.numbers[self.next - 1]
     }
 
     fn refill(&mut self) {
-        for i in 0..N {
-            let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % N] & 0x7fff_ffff);
-            let twist = if y & 1 == 1 { 0x9908_b0df } else { 0 };
-            self.state[i] = self.state[(i + 397) % N] ^ (y >> 1) ^ twist;
+        let mix = |a: u32, b: u32| {
+            let y = (a & 0x8000_0000) | (b & 0x7fff_ffff);
+            (y >> 1) ^ (0x9908_b0df * (y & 1))
+        };
+        let state = &mut self.state;
+        for i in 0..N - M {
+            state[i] = state[i + M] ^ mix(state[i], state[i + 1]);
+        }
+        for i in N - M..N - 1 {
+            state[i] = state[i + M - N] ^ mix(state[i], state[i + 1]);
+        }
+        state[N - 1] = state[M - 1] ^ mix(state[N - 1], state[0]);
+        for (number, &word) in self.numbers.iter_mut().zip(&self.state) {
+            let mut y = word;
+            y ^= y >> 11;
+            y ^= (y << 7) & 0x9d2c_5680;
+            y ^= (y << 15) & 0xefc6_0000;
+            *number = y ^ (y >> 18);
         }
         self.next = 0;
+    }
+
+    /// As many uniform integers from 0 to `most`, inclusive, as `out` has room for; the same as from [`Self::bounded`].
+    pub fn fill_bounded(&mut self, most: u32, out: &mut [u32]) {
+        if most == 0 {
+            return out.fill(0);
+        }
+        let mask = u32::MAX >> most.leading_zeros();
+        let mut done = 0;
+        while done < out.len() {
+            if self.next == N {
+                self.refill();
+            }
+            let numbers = &self.numbers[self.next..];
+            if out.len() - done < numbers.len() {
+                out[done] = self.bounded(most);
+                done += 1;
+                continue;
+            }
+            // There is room for all of them, so that a refused one is written over by the next without a branch.
+            for number in numbers {
+                let value = number & mask;
+                out[done] = value;
+                done += usize::from(value <= most);
+            }
+            self.next = N;
+        }
     }
 
     /// A uniform integer from 0 to `most`, inclusive; nothing is drawn for 0.
@@ -95,6 +137,19 @@ mod tests {
             Mt19937::new(1234).choice_with_replacement(1_000_003, 6),
             [486_191, 451_283, 165_158, 908_341, 978_124, 220_532]
         );
+    }
+
+    #[test]
+    fn many_draws_are_those_of_one_after_the_other() {
+        for most in [0, 1, 5, 623, 1_000_003, u32::MAX] {
+            let (mut one, mut many) = (Mt19937::new(7), Mt19937::new(7));
+            for count in [1, 3, 1000, 0, 2500] {
+                let mut found = vec![0; count];
+                many.fill_bounded(most, &mut found);
+                let expected: Vec<u32> = (0..count).map(|_| one.bounded(most)).collect();
+                assert_eq!(found, expected, "{count} up to {most}");
+            }
+        }
     }
 
     #[test]

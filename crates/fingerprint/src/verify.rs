@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nnunet_image::{CaseReader, Image, Progress};
 use rayon::prelude::*;
 
-use crate::{Case, Dataset};
+use crate::{Case, Dataset, DatasetJson, LabelRules};
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,46 @@ pub fn verify(
     findings
 }
 
+/// What keeps a data set's folder from being opened at all: missing folders, a missing or broken `dataset.json` with all its
+/// problems. Nothing is found where [`Dataset::open`] succeeds, but for the old name of `channel_names`.
+pub fn verify_layout(folder: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut error = |file: PathBuf, message: String| {
+        findings.push(Finding { case: None, file: Some(file), message, severity: Severity::Error });
+    };
+    if !folder.is_dir() {
+        error(folder.to_owned(), "the folder of the data set does not exist".to_owned());
+        return findings;
+    }
+    let file = folder.join("dataset.json");
+    let json: Option<serde_json::Map<String, serde_json::Value>> = match crate::json::read(&file) {
+        _ if !file.is_file() => {
+            error(file.clone(), "the file does not exist".to_owned());
+            None
+        }
+        Ok(map) => Some(map),
+        Err(problem) => {
+            error(file.clone(), problem.to_string());
+            None
+        }
+    };
+    if let Some(map) = &json {
+        if map.contains_key("modality") && !map.contains_key("channel_names") {
+            error(file.clone(), "key channel_names is missing; modality is its old name".to_owned());
+        } else if let Err(problem) = serde_json::from_value::<DatasetJson>(map.clone().into()) {
+            problem.to_string().split("; ").for_each(|text| error(file.clone(), text.to_owned()));
+        }
+    }
+    if json.is_none_or(|map| !map.contains_key("dataset")) {
+        for sub in ["imagesTr", "labelsTr"].map(|sub| folder.join(sub)) {
+            if !sub.is_dir() {
+                error(sub, "the folder does not exist".to_owned());
+            }
+        }
+    }
+    findings
+}
+
 /// What `dataset.json` says, against itself and the list of cases.
 fn declarations(dataset: &Dataset) -> Vec<Finding> {
     let file = dataset.folder.join("dataset.json");
@@ -85,14 +125,13 @@ fn declarations(dataset: &Dataset) -> Vec<Finding> {
     if found != expected {
         error(format!("numTraining is {expected}, found {found} cases"));
     }
-    match dataset.json.label_rules() {
-        Err(problem) => error(problem.to_string()),
-        Ok(rules) => {
-            let mut labels = rules.all_labels().to_vec();
-            labels.extend(rules.ignore_label());
-            if labels.windows(2).any(|pair| pair[1] - pair[0] != 1) {
-                error(format!("labels must be consecutive, found {labels:?}"));
-            }
+    let problems = LabelRules::problems(&dataset.json.labels, dataset.json.regions_class_order.as_deref());
+    problems.iter().for_each(|problem| error(problem.to_string()));
+    if let Ok(rules) = dataset.json.label_rules() {
+        let mut labels = rules.all_labels().to_vec();
+        labels.extend(rules.ignore_label());
+        if labels.windows(2).any(|pair| pair[1] - pair[0] != 1) {
+            error(format!("labels must be consecutive, found {labels:?}"));
         }
     }
     findings
@@ -220,5 +259,33 @@ impl Check<'_> {
             );
             self.push(Some(&file), text, Severity::Warning);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_a_folder_lacks_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let messages = || {
+            let findings = verify_layout(folder.path());
+            findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n")
+        };
+        let text = messages();
+        assert!(["dataset.json", "imagesTr", "labelsTr"].iter().all(|word| text.contains(word)), "{text}");
+        let write = |text: &str| std::fs::write(folder.path().join("dataset.json"), text).unwrap();
+        write(r#"{"labels": {"background": 0, "a": "x"}, "numTraining": 1}"#);
+        let text = messages();
+        for word in ["imagesTr", "labelsTr", "channel_names", "file_ending", "labels.a"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
+        let whole = r#""labels": {"background": 0}, "numTraining": 0, "file_ending": ".nii", "dataset": {}}"#;
+        write(&format!(r#"{{"channel_names": {{"0": "CT"}}, {whole}"#));
+        assert_eq!(messages(), "");
+        write(&format!(r#"{{"modality": {{"0": "CT"}}, {whole}"#));
+        assert!(messages().contains("modality"));
+        assert!(Dataset::open(folder.path()).is_ok());
     }
 }

@@ -138,6 +138,30 @@ pub fn bounding_box(mask: ArrayView3<'_, bool>) -> BoundingBox {
     BoundingBox { start, end }
 }
 
+/// Tight box around the voxels that are not zero in at least one channel; the whole image if there is none.
+///
+/// Filling holes does not change it, so this is the box of [`nonzero_mask`] without the mask.
+pub fn nonzero_box(image: ArrayView4<'_, f32>) -> BoundingBox {
+    let (mut start, mut end) = ([usize::MAX; 3], [0; 3]);
+    for channel in image.outer_iter() {
+        for (z, plane) in channel.outer_iter().enumerate() {
+            for (y, row) in plane.outer_iter().enumerate() {
+                let Some(first) = row.iter().position(|&v| v != 0.0) else { continue };
+                let last = row.iter().rposition(|&v| v != 0.0).unwrap_or(first);
+                for (axis, [low, high]) in [[z, z], [y, y], [first, last]].into_iter().enumerate() {
+                    start[axis] = low.min(start[axis]);
+                    end[axis] = (high + 1).max(end[axis]);
+                }
+            }
+        }
+    }
+    if end[0] == 0 {
+        let (_, z, y, x) = image.dim();
+        return BoundingBox { start: [0; 3], end: [z, y, x] };
+    }
+    BoundingBox { start, end }
+}
+
 /// Crops image and labels to the box around the non-zero mask, as nnU-Net does.
 ///
 /// Labels of 0 outside the mask become −1, others are kept. Without labels the result has 0 inside the mask and −1
@@ -236,6 +260,7 @@ mod tests {
         let labels = array![[[0i16, 0, 0, 0], [0, 1, 0, 0], [0, 0, 3, 0]]];
         let cropped = crop_to_nonzero(image.view(), Some(labels.view()));
         assert_eq!(cropped.bbox, BoundingBox { start: [0, 1, 1], end: [1, 3, 3] });
+        assert_eq!(nonzero_box(image.view()), cropped.bbox);
         assert_eq!(cropped.labels, array![[[1i16, 0], [0, 3]]]);
         let unlabelled = crop_to_nonzero(image.view(), None);
         assert_eq!(unlabelled.labels, array![[[0i16, 0], [0, -1]]]);
@@ -246,6 +271,7 @@ mod tests {
     fn an_image_of_zeros_keeps_its_shape() {
         let cropped = crop_to_nonzero(Array4::<f32>::zeros((2, 2, 3, 4)).view(), None);
         assert_eq!(cropped.bbox.shape(), [2, 3, 4]);
+        assert_eq!(nonzero_box(Array4::<f32>::zeros((2, 2, 3, 4)).view()), cropped.bbox);
         assert!(cropped.labels.iter().all(|&label| label == -1));
     }
 }

@@ -4,8 +4,8 @@
 //!   direction.
 //! - [`CaseReader`]: reads the channels of a case, reads and writes segmentations; [`reader_for`] and
 //!   [`reader_by_name`] choose one.
-//! - [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
 //! - [`connected_components`], [`keep_largest_components`]: components of label maps.
+//! - [`resample`], [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
 //! - [`fs::write_atomic`]: files that are whole or absent.
 //!
 //! ```
@@ -41,11 +41,13 @@ mod transpose;
 pub use components::{
     Components, Connectivity, connected_components, keep_largest_components, mask_components,
 };
-pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_mask};
+pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_box, nonzero_mask};
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};
 #[cfg(feature = "nifti")]
 pub use nifti::write_image;
 pub use reader::{CaseReader, reader_by_name, reader_for};
-pub use resample::{ResampleOptions, SeparateZ, resample_image, resample_labels, resampled_shape};
+pub use resample::{
+    Method, ResampleOptions, SeparateZ, resample, resample_image, resample_labels, resampled_shape,
+};
 pub use transpose::{transpose_image, transpose_labels};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nnunet_fingerprint::{
-    Dataset, DatasetJson, Finding, Fingerprint, Fold, Split, create_splits, dataset_name,
-    extract_fingerprint, json, split_for_fold, verify,
+    Dataset, DatasetJson, Finding, Fingerprint, Fold, Severity, Split, create_splits, dataset_name,
+    extract_fingerprint, json, split_for_fold, verify, verify_layout,
 };
 use nnunet_image::{CaseReader, Progress, reader_by_name, reader_for};
 use nnunet_plan::{PlannerOptions, Plans, plan_experiment};
@@ -110,9 +110,26 @@ impl Project {
     /// Checks the raw data set and returns all findings, none if it is sound.
     ///
     /// # Errors
-    /// The data set cannot be opened at all.
+    /// The raw folder is not set.
     pub fn verify(&self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<Vec<Finding>, Error> {
-        let (dataset, reader) = self.open_raw()?;
+        let folder = self.raw_folder()?;
+        let layout = verify_layout(&folder);
+        if !layout.is_empty() {
+            return Ok(layout);
+        }
+        let dataset = Dataset::open(&folder)?;
+        let reader = match choose_reader(&dataset) {
+            Ok(reader) => reader,
+            Err(problem) => {
+                let example = dataset.cases.first();
+                return Ok(vec![Finding {
+                    case: example.map(|case| case.id.clone()),
+                    file: example.and_then(|case| case.images.first().cloned()),
+                    message: problem.to_string(),
+                    severity: Severity::Error,
+                }]);
+            }
+        };
         Ok(verify(&dataset, reader.as_ref(), progress))
     }
 
@@ -158,7 +175,7 @@ impl Project {
         if file.is_file() {
             plans.keep_other_configurations(&Plans::read(&file)?);
         }
-        json::write(&folder.join("dataset.json"), &dataset.json)?;
+        copy(&dataset.folder.join("dataset.json"), &folder.join("dataset.json"))?;
         plans.write(&file)?;
         self.write_splits(&dataset)?;
         Ok(plans)
@@ -174,6 +191,9 @@ impl Project {
                 return Ok(json::write(&target, &source)?);
             }
             let present: Vec<Split> = json::read(&target)?;
+            if same_folds(&source, &present).is_err() && self.is_untrained_default(dataset, &present) {
+                return Ok(json::write(&target, &source)?);
+            }
             return same_folds(&source, &present).map_err(|fold| Error::SplitsDiffer { fold, given, target });
         }
         let ids: Vec<String> = dataset.cases.iter().map(|case| case.id.clone()).collect();
@@ -181,6 +201,13 @@ impl Project {
             json::write(&target, &create_splits(&ids)?)?;
         }
         Ok(())
+    }
+
+    /// Whether splits are the five folds that planning made because there were none, and nothing has been trained on them.
+    fn is_untrained_default(&self, dataset: &Dataset, splits: &[Split]) -> bool {
+        let ids: Vec<String> = dataset.cases.iter().map(|case| case.id.clone()).collect();
+        let trained = self.folders.need_results().is_ok_and(|results| results.join(&self.name).exists());
+        !trained && create_splits(&ids).is_ok_and(|made| made == splits)
     }
 
     /// The plans of this data set.
@@ -261,6 +288,11 @@ fn same_folds(given: &[Split], present: &[Split]) -> Result<(), usize> {
         }
     }
     Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let bytes = std::fs::read(from).map_err(|source| Error::io(from, source))?;
+    nnunet_image::fs::write_atomic(to, |out| out.write_all(&bytes)).map_err(|source| Error::io(to, source))
 }
 
 pub(crate) fn create_folder(folder: &Path) -> Result<(), Error> {

@@ -1,27 +1,22 @@
 //! What the stages of a cascade hand to each other: label maps on the grid of the next stage's preprocessed cases, as
 //! `<model folder>/predicted_next_stage/<next configuration>/<case>.npy`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ndarray::{Array3, Array4, ArrayView4, Axis, Zip, concatenate};
+use ndarray::{Array3, ArrayView4, Axis, Zip};
 use nnunet_image::{ResampleOptions, resample_image};
 use nnunet_infer::Predictor;
 use nnunet_plan::{Configuration, LabelRules, Names, Plans};
 use nnunet_preprocess::{
-    CaseProperties, PreprocessError, PreprocessedCase, Store, read_label_patch, resampling, write_labels,
+    CaseProperties, PreprocessError, PreprocessedCase, PreviousStage, Store, append_one_hot, resampling,
 };
 
-use crate::{Error, Project, project::create_folder};
-
-/// Folder of the segmentations that `next` continues from.
-pub(crate) fn handed_over(model_folder: &Path, next: &str) -> PathBuf {
-    model_folder.join("predicted_next_stage").join(next)
-}
+use crate::{Error, Project};
 
 /// A stage that continues this one.
 pub(crate) struct NextStage {
     store: Store,
-    folder: PathBuf,
+    handed_over: PreviousStage,
 }
 
 impl Project {
@@ -43,9 +38,7 @@ impl Project {
             let next = plans.configuration(&name)?;
             match Store::open(&self.preprocessed_folder()?.join(&next.data_identifier)) {
                 Ok(store) => {
-                    let folder = handed_over(model_folder, &name);
-                    create_folder(&folder)?;
-                    stages.push(NextStage { store, folder });
+                    stages.push(NextStage { store, handed_over: PreviousStage::new(model_folder, &name) });
                 }
                 Err(error) => log(&format!("nothing is handed over to {name}: {error}")),
             }
@@ -53,7 +46,7 @@ impl Project {
         Ok(stages)
     }
 
-    /// Folder of the previous stage's segmentations, which must be there for all `cases`.
+    /// The previous stage's segmentations, which must be there for all `cases`.
     pub(crate) fn previous_stage<'a>(
         &self,
         trainer: &str,
@@ -61,13 +54,14 @@ impl Project {
         configuration: &str,
         previous: &str,
         mut cases: impl Iterator<Item = &'a String>,
-    ) -> Result<PathBuf, Error> {
-        let folder = handed_over(&self.model_folder_of(trainer, plans_name, previous)?, configuration);
-        match cases.find(|case| !folder.join(format!("{case}.npy")).is_file()) {
-            None => Ok(folder),
+    ) -> Result<PreviousStage, Error> {
+        let folder = self.model_folder_of(trainer, plans_name, previous)?;
+        let stage = PreviousStage::new(&folder, configuration);
+        match cases.find(|case| !stage.has(case)) {
+            None => Ok(stage),
             Some(case) => Err(Error::Missing {
                 what: "a segmentation of the previous stage",
-                path: folder.join(format!("{case}.npy")),
+                path: stage.folder().join(format!("{case}.npy")),
                 hint: "train every fold of the previous stage first; its validation writes them",
             }),
         }
@@ -89,7 +83,7 @@ pub(crate) fn hand_over(
         let spacing = stage_spacing(predictor.plans(), &configuration, &loaded.properties)?;
         let labels =
             stage_labels(logits.view(), [z, y, x], spacing, &configuration, predictor.label_rules())?;
-        write_labels(&stage.folder.join(format!("{case}.npy")), labels.view())?;
+        stage.handed_over.write(case, labels.view())?;
     }
     Ok(())
 }
@@ -149,25 +143,21 @@ fn stage_labels(
 /// Loads a case with one further channel for each foreground label of the previous stage.
 pub(crate) fn load_with_previous(
     store: &Store,
-    folder: &Path,
+    previous: &PreviousStage,
     labels: &[i16],
     case: &str,
 ) -> Result<PreprocessedCase, PreprocessError> {
     let mut loaded = store.load(case)?;
     let (_, z, y, x) = loaded.data.dim();
-    let path = folder.join(format!("{case}.npy"));
-    let previous = read_label_patch(&path, [z, y, x], [0; 3], [z, y, x])?;
-    let mut channels = Array4::<f32>::zeros((labels.len(), z, y, x));
-    for (mut channel, label) in channels.axis_iter_mut(Axis(0)).zip(labels) {
-        channel.zip_mut_with(&previous, |v, found| *v = f32::from(found == label));
-    }
-    loaded.data = concatenate(Axis(0), &[loaded.data.view(), channels.view()])
-        .map_err(|e| PreprocessError::Mismatch(e.to_string()))?;
+    let segmentation = previous.read_patch(case, [z, y, x], [0; 3], [z, y, x])?;
+    loaded.data = append_one_hot(loaded.data, segmentation.view(), labels)?;
     Ok(loaded)
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array4;
+
     use super::*;
 
     fn configuration() -> Configuration {

@@ -8,7 +8,7 @@ use nnunet_image::{Progress, reader_by_name};
 use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
 use nnunet_nn::{DeviceSpec, device};
 use nnunet_plan::Configuration;
-use nnunet_preprocess::Store;
+use nnunet_preprocess::{PreviousStage, Store};
 use nnunet_train::{StoreSource, TrainCallback, TrainOptions, TrainSetup, TrainSummary, Trainer};
 
 use crate::stages::{NextStage, hand_over, load_with_previous};
@@ -97,7 +97,7 @@ impl Project {
         if !request.validate_only {
             create_folder(&report.fold_folder)?;
             self.copy_fingerprint(&report.model_folder)?;
-            let source = source(store, previous.as_deref());
+            let source = source(store, previous.clone());
             let setup = TrainSetup {
                 plans: plans.clone(),
                 configuration: request.configuration.clone(),
@@ -119,20 +119,19 @@ impl Project {
         let stages =
             self.next_stages(&plans, &configuration, &report.model_folder, &mut |line| callback.log(line))?;
         let store = Store::open(&store_folder)?;
-        let validation =
-            Validation { store: &store, cases: &split.val, previous: previous.as_deref(), stages };
+        let validation = Validation { store: &store, cases: &split.val, previous: previous.as_ref(), stages };
         let summary = self.validate(request, &report, &validation, progress)?;
         report.validation = Some(summary);
         Ok(report)
     }
 
-    /// Folder of the previous stage's segmentations, if the configuration continues one.
+    /// The previous stage's segmentations, if the configuration continues one.
     fn segmentations_before(
         &self,
         request: &TrainRequest,
         configuration: &Configuration,
         split: &Split,
-    ) -> Result<Option<PathBuf>, Error> {
+    ) -> Result<Option<PreviousStage>, Error> {
         let Some(previous) = &configuration.previous_stage else { return Ok(None) };
         let cases = split.train.iter().chain(&split.val);
         let (trainer, plans) = (&request.options.trainer, &request.plans_name);
@@ -164,7 +163,7 @@ impl Project {
         let labels = predictor.label_rules().foreground_labels().to_vec();
         let load = |case: &str| match previous {
             None => Ok(store.load(case)?),
-            Some(folder) => Ok(load_with_previous(store, folder, &labels, case)?),
+            Some(previous) => Ok(load_with_previous(store, previous, &labels, case)?),
         };
         let failed = predictor.predict_stored(&load, cases, &out, request.save_probabilities, progress);
         if !failed.is_empty() {
@@ -185,10 +184,10 @@ impl Project {
     }
 }
 
-fn source(store: Store, previous: Option<&Path>) -> StoreSource {
+fn source(store: Store, previous: Option<PreviousStage>) -> StoreSource {
     let source = StoreSource::new(store);
     match previous {
-        Some(folder) => source.with_previous(folder),
+        Some(previous) => source.with_previous(previous),
         None => source,
     }
 }
@@ -197,8 +196,8 @@ fn source(store: Store, previous: Option<&Path>) -> StoreSource {
 struct Validation<'a> {
     store: &'a Store,
     cases: &'a [String],
-    /// Folder of the previous stage's segmentations.
-    previous: Option<&'a Path>,
+    /// The previous stage's segmentations.
+    previous: Option<&'a PreviousStage>,
     /// Stages that continue this one.
     stages: Vec<NextStage>,
 }

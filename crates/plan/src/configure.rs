@@ -3,9 +3,9 @@
 use nnunet_fingerprint::DatasetJson;
 use serde_json::{Map, Value, json};
 
-use crate::planner::Reference;
+use crate::planner::{Reference, Resampling};
 use crate::topology::Topology;
-use crate::{NetworkKind, NetworkSpec, NormSpec, Normalization, Planner};
+use crate::{NetworkKind, NetworkSpec, NormSpec, Normalization, PlanError, Planner};
 
 /// Base number of features.
 const BASE_FEATURES: usize = 32;
@@ -31,6 +31,9 @@ pub(crate) struct Planned {
 impl Common<'_> {
     /// Plans the configuration `name` for a spacing, a median shape and the voxels of the whole data set; `median_json` is
     /// the median shape as it goes into the plans.
+    ///
+    /// # Errors
+    /// No patch is small enough for the memory target.
     pub(crate) fn configure(
         &self,
         name: &str,
@@ -38,16 +41,23 @@ impl Common<'_> {
         median: &[f64],
         median_json: Value,
         dataset_voxels: f64,
-    ) -> Planned {
+    ) -> Result<Planned, PlanError> {
         let dims = spacing.len();
         let reference = self.planner.reference(dims);
         let target = reference.cost * self.memory;
         let mut topology = Topology::new(spacing, &initial_patch(spacing, median));
         let mut cost = self.cost(&topology, &reference);
         // The plain planner compares per reference batch of two, which gives 2-D patches six times the room.
-        let room = if self.planner == Planner::Default { target * reference.batch / 2.0 } else { target };
+        let room = if self.planner.network() == NetworkKind::PlainConvUNet {
+            target * reference.batch / 2.0
+        } else {
+            target
+        };
         while cost > room {
-            topology = shrink(&topology, spacing, median);
+            topology = shrink(&topology, spacing, median).ok_or_else(|| PlanError::Memory {
+                configuration: name.to_owned(),
+                gb: self.memory * self.planner.memory_gb(),
+            })?;
             cost = self.cost(&topology, &reference);
         }
         let voxels = topology.patch.iter().product::<usize>() as f64;
@@ -55,7 +65,7 @@ impl Common<'_> {
         let cap = (dataset_voxels * self.planner.coverage() / voxels).round_ties_even();
         let batch = batch.min(cap).max(MIN_BATCH) as u64;
         let json = self.json(name, spacing, median_json, &topology, batch, &reference);
-        Planned { json, patch: topology.patch }
+        Ok(Planned { json, patch: topology.patch })
     }
 
     fn network(&self, topology: &Topology, reference: &Reference) -> NetworkSpec {
@@ -140,11 +150,26 @@ impl Common<'_> {
 
     /// Name of the resampling function and its parameters for images, segmentations and logits.
     fn resampling(&self) -> (&'static str, [Value; 3]) {
-        if !self.planner.resamples() {
-            return ("no_resampling_hack", [json!({}), json!({}), json!({})]);
+        let kind = self.planner.resampling();
+        match kind {
+            Resampling::None => ("no_resampling_hack", [json!({}), json!({}), json!({})]),
+            Resampling::Spline => {
+                let kwargs = |is_seg: bool, order: u8| json!({"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": null});
+                ("resample_data_or_seg_to_shape", [kwargs(false, 3), kwargs(true, 1), kwargs(false, 1)])
+            }
+            Resampling::Torch | Resampling::TorchSeparateZ => {
+                let separate = kind == Resampling::TorchSeparateZ;
+                let kwargs = |is_seg: bool| {
+                    let force = if separate { Value::Null } else { json!(false) };
+                    let mut map = json!({"is_seg": is_seg, "force_separate_z": force, "memefficient_seg_resampling": false});
+                    if separate {
+                        map["separate_z_anisotropy_threshold"] = json!(3);
+                    }
+                    map
+                };
+                ("resample_torch_fornnunet", [kwargs(false), kwargs(true), kwargs(false)])
+            }
         }
-        let kwargs = |is_seg: bool, order: u8| json!({"is_seg": is_seg, "order": order, "order_z": 0, "force_separate_z": null});
-        ("resample_data_or_seg_to_shape", [kwargs(false, 3), kwargs(true, 1), kwargs(false, 1)])
     }
 }
 
@@ -157,8 +182,9 @@ fn initial_patch(spacing: &[f64], median: &[f64]) -> Vec<f64> {
     inverse.iter().zip(median).map(|(i, m)| (i * scale).round_ties_even().min(*m)).collect()
 }
 
-/// The patch made smaller along the axis where it is largest relative to the median shape.
-fn shrink(topology: &Topology, spacing: &[f64], median: &[f64]) -> Topology {
+/// The patch made smaller along the axis where it is largest relative to the median shape; none if nothing would be left
+/// of it.
+fn shrink(topology: &Topology, spacing: &[f64], median: &[f64]) -> Option<Topology> {
     let ratio = |a: usize| topology.patch[a] as f64 / median[a];
     let axis = (1..median.len()).fold(0, |best, a| if ratio(a) >= ratio(best) { a } else { best });
     let mut trial: Vec<f64> = topology.patch.iter().map(|&p| p as f64).collect();
@@ -166,7 +192,7 @@ fn shrink(topology: &Topology, spacing: &[f64], median: &[f64]) -> Topology {
     let divisor = Topology::new(spacing, &trial).divisor[axis];
     let mut patch: Vec<f64> = topology.patch.iter().map(|&p| p as f64).collect();
     patch[axis] -= divisor as f64;
-    Topology::new(spacing, &patch)
+    (patch[axis] > 0.0).then(|| Topology::new(spacing, &patch))
 }
 
 fn architecture(spec: &NetworkSpec, topology: &Topology) -> Value {

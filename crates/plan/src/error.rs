@@ -38,6 +38,17 @@ pub enum PlanError {
     /// Nothing can be planned from this fingerprint.
     #[error("fingerprint: {0}")]
     Fingerprint(String),
+    /// An option of the planner is not as it should be.
+    #[error("{0}")]
+    Option(String),
+    /// Not even the smallest patch fits.
+    #[error("{configuration}: no patch is small enough for a memory target of {gb} GB")]
+    Memory {
+        /// The configuration.
+        configuration: String,
+        /// The memory target in GB.
+        gb: f64,
+    },
     /// No planner has this name.
     #[error("unknown planner {name:?}; there are {available}")]
     Planner {

@@ -22,6 +22,8 @@ pub struct PlannerOptions {
     pub vram_gb: Option<f64>,
     /// Target spacing in millimetres, in the axis order of the images.
     pub target_spacing: Option<[f64; 3]>,
+    /// Keep the axis order of the images instead of putting the coarsest axis first.
+    pub suppress_transpose: bool,
     /// Name of the plans; the planner's own if none.
     pub plans_name: Option<String>,
     /// `DatasetNNN_Name`, to be recorded.
@@ -33,17 +35,25 @@ pub struct PlannerOptions {
 /// Decides patch sizes, networks, batch sizes and resampling for a data set, as nnU-Net does.
 ///
 /// # Errors
-/// An empty fingerprint, or spacings that are not above 0.
+/// An empty fingerprint, spacings that are not above 0, or a memory target that no patch is small enough for.
 pub fn plan_experiment(
     fingerprint: &Fingerprint,
     dataset: &DatasetJson,
     options: &PlannerOptions,
 ) -> Result<Plans, PlanError> {
     check(fingerprint)?;
+    let sound = |value: &f64| value.is_finite() && *value > 0.0;
+    if let Some(s) = options.target_spacing.filter(|s| !s.iter().all(sound)) {
+        return Err(PlanError::Option(format!("target spacing {s:?} mm, expected lengths above 0")));
+    }
+    if let Some(gb) = options.vram_gb.filter(|gb| !sound(gb)) {
+        return Err(PlanError::Option(format!("memory target {gb} GB, expected a number above 0")));
+    }
     let planner = options.planner;
     let plans_name = options.plans_name.clone().unwrap_or_else(|| planner.plans_name().to_owned());
     let target = options.target_spacing.unwrap_or_else(|| fullres_target(fingerprint));
-    let (forward, backward) = transpose(target);
+    let (forward, backward) =
+        if options.suppress_transpose { ([0, 1, 2], [0, 1, 2]) } else { transpose(target) };
     let turn = |values: [f64; 3]| forward.map(|axis| values[axis]);
     let spacing = turn(target);
     let median = turn(resampled_median(fingerprint, target));
@@ -53,12 +63,12 @@ pub fn plan_experiment(
     }
     let common = Common {
         planner,
-        memory: options.vram_gb.map_or(1.0, |gb| gb / planner.reference_gb()),
+        memory: options.vram_gb.map_or(1.0, |gb| gb / planner.memory_gb()),
         dataset,
         plans_name: &plans_name,
         relative_size: fingerprint.median_relative_size_after_cropping,
     };
-    let configurations = configurations(&common, spacing, median);
+    let configurations = configurations(&common, spacing, median)?;
     let median_shape = turn(median_shape(fingerprint)).map(|n| n.round_ties_even());
     Ok(Plans {
         dataset_name: options.dataset_name.clone(),
@@ -98,7 +108,7 @@ fn configurations(
     common: &Common<'_>,
     spacing: [f64; 3],
     median: [f64; 3],
-) -> IndexMap<String, Map<String, Value>> {
+) -> Result<IndexMap<String, Map<String, Value>>, PlanError> {
     let cases = common.dataset.num_training as f64;
     let voxels = median.iter().product::<f64>() * cases;
     let set = |planned: Planned, batch_dice: bool| {
@@ -107,13 +117,13 @@ fn configurations(
         map
     };
     let mut all = IndexMap::new();
-    let flat = common.configure("2d", &spacing[1..], &median[1..], json!(median[1..]), voxels);
+    let flat = common.configure("2d", &spacing[1..], &median[1..], json!(median[1..]), voxels)?;
     all.insert("2d".to_owned(), set(flat, true));
     if median[0] == 1.0 {
-        return all;
+        return Ok(all);
     }
-    let full = common.configure("3d_fullres", &spacing, &median, json!(median), voxels);
-    match lowres(common, spacing, median, &full) {
+    let full = common.configure("3d_fullres", &spacing, &median, json!(median), voxels)?;
+    match lowres(common, spacing, median, &full)? {
         None => {
             all.insert("3d_fullres".to_owned(), set(full, false));
         }
@@ -127,7 +137,7 @@ fn configurations(
             all.insert("3d_cascade_fullres".to_owned(), cascade);
         }
     }
-    all
+    Ok(all)
 }
 
 /// A coarser configuration whose patch covers a quarter of the median case, if full resolution does not and the coarser
@@ -137,7 +147,7 @@ fn lowres(
     full_spacing: [f64; 3],
     full_median: [f64; 3],
     full: &Planned,
-) -> Option<Planned> {
+) -> Result<Option<Planned>, PlanError> {
     let product = |patch: &[usize]| patch.iter().map(|&n| n as f64).product::<f64>();
     let full_voxels: f64 = full_median.iter().product();
     let (mut spacing, mut voxels, mut patch) = (full_spacing, full_voxels, product(&full.patch));
@@ -155,9 +165,9 @@ fn lowres(
         let median = exact.map(|n| n.round_ties_even());
         let cases = common.dataset.num_training as f64;
         let median_json = json!(median.map(|n| n as u64));
-        let next = common.configure("3d_lowres", &spacing, &median, median_json, voxels * cases);
+        let next = common.configure("3d_lowres", &spacing, &median, median_json, voxels * cases)?;
         patch = product(&next.patch);
         planned = Some(next);
     }
-    planned.filter(|_| full_voxels / voxels >= 2.0)
+    Ok(planned.filter(|_| full_voxels / voxels >= 2.0))
 }

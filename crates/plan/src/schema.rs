@@ -64,6 +64,9 @@ pub struct ResamplingKwargs {
     /// A spacing is anisotropic if its largest entry is more than this many times its smallest.
     #[serde(default = "three_f64", skip_serializing_if = "is_three")]
     pub separate_z_anisotropy_threshold: f64,
+    /// Labels: each by its own threshold, the last one counts, instead of the largest (torch resampling only).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memefficient_seg_resampling: bool,
 }
 
 fn three() -> u8 {
@@ -267,6 +270,15 @@ impl Plans {
         let mut map = self.resolve(name, &mut Vec::new())?;
         if !map.contains_key("architecture") {
             legacy::upgrade(&mut map)?;
+        }
+        for kind in ["data", "seg", "probabilities"] {
+            // Where this is absent, it means null to one function and false to the others.
+            let torch = map.get(&format!("resampling_fn_{kind}")).and_then(Value::as_str)
+                == Some("resample_torch_fornnunet");
+            let kwargs = map.get_mut(&format!("resampling_fn_{kind}_kwargs")).and_then(Value::as_object_mut);
+            if let Some(kwargs) = kwargs.filter(|_| torch) {
+                kwargs.entry("force_separate_z").or_insert(Value::Null);
+            }
         }
         let configuration: Configuration = serde_json::from_value(Value::Object(map))
             .map_err(|e| PlanError::key(format!("configurations.{name}"), e.to_string()))?;

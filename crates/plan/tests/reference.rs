@@ -52,20 +52,41 @@ fn compare(folder: &Path, file: &str, options: &PlannerOptions) -> Option<String
     difference(&found, &expected, "").map(|text| format!("{} {file}: {text}", folder.display()))
 }
 
-/// Cases small enough to be committed: isotropic MR, anisotropic, with a cascade.
-#[test]
-fn committed_cases_are_planned_as_the_reference_does() {
-    let golden = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+/// Compares every plans file of a case's folder; gives their number.
+fn compare_folder(folder: &Path, problems: &mut Vec<String>) -> usize {
     let mut compared = 0;
-    for entry in std::fs::read_dir(golden).unwrap() {
-        let folder = entry.unwrap().path();
-        if folder.is_dir() {
-            let problem = compare(&folder, "nnUNetPlans.json", &PlannerOptions::default());
-            assert_eq!(problem, None);
+    for planner in Planner::all() {
+        let file = format!("{}.json", planner.plans_name());
+        if folder.join(&file).is_file() {
+            problems.extend(compare(folder, &file, &PlannerOptions { planner, ..Default::default() }));
             compared += 1;
         }
     }
-    assert!(compared >= 3, "only {compared} cases");
+    if let Ok(text) = std::fs::read_to_string(folder.join("customPlans.options.json")) {
+        let given: Value = serde_json::from_str(&text).unwrap();
+        problems.extend(compare(folder, "customPlans.json", &custom_options(&given)));
+        compared += 1;
+    }
+    compared
+}
+
+fn compare_all(folder: &Path, at_least: usize) {
+    let (mut problems, mut compared) = (Vec::new(), 0);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.is_dir() {
+            compared += compare_folder(&folder, &mut problems);
+        }
+    }
+    assert!(compared >= at_least, "only {compared} plans");
+    assert!(problems.is_empty(), "{} of {compared} differ:\n{}", problems.len(), problems.join("\n"));
+    println!("{compared} plans are equal");
+}
+
+/// Cases small enough to be committed: isotropic MR, anisotropic, with a cascade, 2-D; every planner at least once.
+#[test]
+fn committed_cases_are_planned_as_the_reference_does() {
+    compare_all(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden"), 9);
 }
 
 #[test]
@@ -74,33 +95,31 @@ fn all_reference_plans_are_reproduced() {
         println!("skipped: NNUNET_TEST_DATA is not set");
         return;
     };
-    let planners = [Planner::Default, Planner::ResEncM, Planner::ResEncL, Planner::ResEncXl];
-    let mut problems = Vec::new();
-    let mut compared = 0;
-    for entry in std::fs::read_dir(Path::new(&data).join("golden/plans")).unwrap() {
-        let folder = entry.unwrap().path();
-        for planner in planners {
-            let file = format!("{}.json", planner.plans_name());
-            problems.extend(compare(&folder, &file, &PlannerOptions { planner, ..Default::default() }));
-            compared += 1;
-        }
-        let custom = folder.join("customPlans.options.json");
-        if let Ok(text) = std::fs::read_to_string(custom) {
-            let given: Value = serde_json::from_str(&text).unwrap();
-            problems.extend(compare(&folder, "customPlans.json", &custom_options(&given)));
-            compared += 1;
-        }
-    }
-    assert!(compared > 200, "only {compared} plans");
-    assert!(problems.is_empty(), "{} of {compared} differ:\n{}", problems.len(), problems.join("\n"));
+    compare_all(&Path::new(&data).join("golden/plans"), 200);
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plain");
+    let dataset = DatasetJson::read(&folder.join("dataset.json")).unwrap();
+    let text = std::fs::read_to_string(folder.join("dataset_fingerprint.json")).unwrap();
+    let fingerprint: Fingerprint = serde_json::from_str(&text).unwrap();
+    let error =
+        |options: PlannerOptions| plan_experiment(&fingerprint, &dataset, &options).unwrap_err().to_string();
+    let gb = |gb| PlannerOptions { vram_gb: Some(gb), ..Default::default() };
+    assert!(error(gb(-1.0)).contains("-1"));
+    assert!(error(gb(1e-9)).contains("no patch is small enough"));
+    let spacing = PlannerOptions { target_spacing: Some([1.0, f64::NAN, 1.0]), ..Default::default() };
+    assert!(error(spacing).contains("NaN"));
 }
 
 fn custom_options(given: &Value) -> PlannerOptions {
     let spacing = given.get("overwrite_target_spacing").and_then(Value::as_array);
     PlannerOptions {
-        planner: given["planner"].as_str().map_or(Planner::Default, |name| name.parse().unwrap()),
+        planner: given["class"].as_str().map_or(Planner::Default, |name| name.parse().unwrap()),
         vram_gb: given.get("gpu_memory_target_in_gb").and_then(Value::as_f64),
         target_spacing: spacing.map(|s| [0, 1, 2].map(|i| s[i].as_f64().unwrap())),
+        suppress_transpose: given["suppress_transpose"].as_bool().unwrap_or(false),
         plans_name: given["plans_name"].as_str().map(str::to_owned),
         ..Default::default()
     }

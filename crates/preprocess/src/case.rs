@@ -1,9 +1,9 @@
 //! One case: transpose, crop, normalise, resample.
 
-use ndarray::{Array3, Array4, Axis};
+use ndarray::{Array3, Array4, ArrayView3, Axis};
 use nnunet_image::{
-    BoundingBox, Geometry, Image, LabelMap, ResampleOptions, SeparateZ, crop_to_nonzero, resample_image,
-    resample_labels, resampled_shape, transpose_image, transpose_labels,
+    BoundingBox, Geometry, Image, LabelMap, Method, ResampleOptions, SeparateZ, crop_to_nonzero,
+    resample_image, resample_labels, resampled_shape, transpose_image, transpose_labels,
 };
 use nnunet_plan::{Configuration, LabelRules, Plans, ResamplingKwargs};
 
@@ -51,11 +51,80 @@ pub fn preprocess_case(
     configuration: &Configuration,
     rules: &LabelRules,
 ) -> Result<PreprocessedCase, PreprocessError> {
-    check(&image, labels.as_ref(), configuration, rules)?;
     let with_labels = labels.is_some();
+    let mut case = run(image, labels, plans, configuration, rules)?;
+    if with_labels {
+        case.properties.class_locations = class_locations(case.seg.view(), rules);
+    }
+    Ok(case)
+}
+
+/// Preprocesses one case for the second stage of a cascade: `previous` is what the first stage predicted, on the grid of the
+/// image as it was read.
+///
+/// The prediction takes the way of a segmentation, and one channel of zeros and ones for every foreground label, ascending,
+/// follows the channels of the image. `seg` of the result is the prediction.
+///
+/// # Errors
+/// As [`preprocess_case`].
+pub fn preprocess_cascade_case(
+    image: Image,
+    previous: LabelMap,
+    plans: &Plans,
+    configuration: &Configuration,
+    rules: &LabelRules,
+) -> Result<PreprocessedCase, PreprocessError> {
+    let mut case = run(image, Some(previous), plans, configuration, rules)?;
+    case.data = append_one_hot(case.data, case.seg.view(), rules.foreground_labels())?;
+    Ok(case)
+}
+
+/// Appends to an image (channel, z, y, x) one channel per label, 1 where `seg` (z, y, x) has it and 0 elsewhere.
+///
+/// A cascade gives its second stage the first one's prediction in this form, with
+/// [`LabelRules::foreground_labels`]; −1 belongs to none of them.
+///
+/// # Errors
+/// The shapes differ.
+pub fn append_one_hot(
+    data: Array4<f32>,
+    seg: ArrayView3<'_, i16>,
+    labels: &[i16],
+) -> Result<Array4<f32>, PreprocessError> {
+    let (channels, z, y, x) = data.dim();
+    if seg.dim() != (z, y, x) {
+        let text = format!(
+            "the previous stage's segmentation has shape {:?} (z, y, x), the image has {:?}",
+            seg.shape(),
+            [z, y, x]
+        );
+        return Err(PreprocessError::Mismatch(text));
+    }
+    let data = data.as_standard_layout().into_owned();
+    let (mut values, _) = data.into_raw_vec_and_offset();
+    values.reserve_exact(labels.len() * seg.len());
+    for &label in labels {
+        values.extend(seg.iter().map(|&l| if l == label { 1.0 } else { 0.0 }));
+    }
+    Array4::from_shape_vec((channels + labels.len(), z, y, x), values)
+        .map_err(|e| PreprocessError::Mismatch(e.to_string()))
+}
+
+/// All steps but the class locations.
+fn run(
+    image: Image,
+    labels: Option<LabelMap>,
+    plans: &Plans,
+    configuration: &Configuration,
+    rules: &LabelRules,
+) -> Result<PreprocessedCase, PreprocessError> {
+    check(&image, labels.as_ref(), configuration, rules)?;
     let Image { data, geometry } = image;
-    let transposed = transpose_image(data.view(), plans.transpose_forward);
-    drop(data);
+    let transposed = if plans.transpose_forward == [0, 1, 2] {
+        data
+    } else {
+        transpose_image(data.view(), plans.transpose_forward)
+    };
     let labels = labels.map(|labels| transpose_labels(labels.data.view(), plans.transpose_forward));
     let spacing = plans.transpose_forward.map(|axis| geometry.spacing[axis]);
     let shape_before_cropping = spatial(&transposed);
@@ -76,14 +145,13 @@ pub fn preprocess_case(
         Some(options) => resample_labels(seg.view(), new_shape, spacing, target, &options)?,
         None => seg,
     };
-    let class_locations = if with_labels { class_locations(seg.view(), rules) } else { Vec::new() };
     let properties = CaseProperties {
         spacing: geometry.spacing,
         geometry,
         shape_before_cropping,
         bbox: cropped.bbox,
         shape_after_cropping,
-        class_locations,
+        class_locations: Vec::new(),
     };
     Ok(PreprocessedCase { data, seg, properties })
 }
@@ -164,18 +232,21 @@ pub fn resampling(
     function: &str,
     kwargs: &ResamplingKwargs,
 ) -> Result<Option<ResampleOptions>, PreprocessError> {
+    let separate_z = match kwargs.force_separate_z {
+        None => SeparateZ::Auto,
+        Some(true) => SeparateZ::Always,
+        Some(false) => SeparateZ::Never,
+    };
+    let anisotropy_threshold = kwargs.separate_z_anisotropy_threshold;
+    let options = |method, order, order_z| {
+        Ok(Some(ResampleOptions { method, order, order_z, separate_z, anisotropy_threshold }))
+    };
     match function {
         "no_resampling_hack" => Ok(None),
-        "resample_data_or_seg_to_shape" => Ok(Some(ResampleOptions {
-            order: kwargs.order,
-            order_z: kwargs.order_z,
-            separate_z: match kwargs.force_separate_z {
-                None => SeparateZ::Auto,
-                Some(true) => SeparateZ::Always,
-                Some(false) => SeparateZ::Never,
-            },
-            anisotropy_threshold: kwargs.separate_z_anisotropy_threshold,
-        })),
+        "resample_data_or_seg_to_shape" => options(Method::Spline, kwargs.order, kwargs.order_z),
+        "resample_torch_fornnunet" => {
+            options(Method::Torch { memory_efficient: kwargs.memefficient_seg_resampling }, 1, 0)
+        }
         other => Err(PreprocessError::Mismatch(format!(
             "the plans name a resampling function {other:?}, which is not supported"
         ))),

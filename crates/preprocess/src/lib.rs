@@ -16,16 +16,18 @@
 mod case;
 mod dataset;
 mod error;
-mod label_file;
 mod locations;
 mod normalize;
 mod npy;
+mod previous_stage;
 mod store;
 
-pub use case::{CaseProperties, PreprocessedCase, preprocess_case, resampling};
+pub use case::{
+    CaseProperties, PreprocessedCase, append_one_hot, preprocess_cascade_case, preprocess_case, resampling,
+};
 pub use dataset::preprocess_dataset;
 pub use error::PreprocessError;
-pub use label_file::{read_label_patch, write_labels};
 pub use locations::{ClassKey, ClassLocations, class_locations};
 pub use normalize::normalize;
+pub use previous_stage::PreviousStage;
 pub use store::Store;

@@ -1,5 +1,7 @@
 //! Voxels of each class, drawn once per case, from which training picks the centres of foreground patches.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ndarray::ArrayView3;
 use nnunet_fingerprint::rng::Mt19937;
 use nnunet_plan::{Class, LabelRules};
@@ -18,7 +20,7 @@ pub enum ClassKey {
     Label(i16),
     /// A region: the union of labels.
     Region(Vec<i16>),
-    /// Everything that is labelled, where the data set has an ignore label; background included.
+    /// Everything but the ignore label, where the data set has one: background and −1, outside the non-zero mask, included.
     Annotated(Vec<i16>),
 }
 
@@ -51,50 +53,48 @@ pub fn class_locations(seg: ArrayView3<'_, i16>, rules: &LabelRules) -> Vec<Clas
         })
         .collect();
     if rules.ignore_label().is_some() {
-        keys.push(ClassKey::Annotated(rules.all_labels().to_vec()));
+        keys.push(ClassKey::Annotated([&[-1], rules.all_labels()].concat()));
     }
     let by_label = voxels_by_label(seg, &keys);
+    let (_, ny, nx) = seg.dim();
+    let place = |voxel: u32| {
+        let voxel = voxel as usize;
+        [voxel / (ny * nx), voxel / nx % ny, voxel % nx].map(|n| n as u32)
+    };
     let mut rng = Mt19937::new(SEED);
-    keys.into_iter()
-        .map(|class| {
-            let lists: Vec<&[[u32; 3]]> = class
-                .labels()
-                .iter()
-                .filter_map(|label| by_label.iter().find(|(l, _)| l == label))
-                .map(|(_, voxels)| voxels.as_slice())
-                .collect();
-            let total: usize = lists.iter().map(|list| list.len()).sum();
-            let count = total.min(VOXELS).max((total as f64 * 0.01).ceil() as usize);
-            let pick = |mut i: usize| {
-                for list in &lists {
-                    if i < list.len() {
-                        return list[i];
-                    }
-                    i -= list.len();
-                }
-                [0; 3]
-            };
-            let voxels = if total == 0 {
-                Vec::new()
-            } else {
-                rng.choice(total, count).into_iter().map(pick).collect()
-            };
-            ClassLocations { class, voxels }
-        })
-        .collect()
+    let draw = |class: ClassKey| {
+        let lists: Vec<&[u32]> =
+            class.labels().iter().filter_map(|label| by_label.get(label)).map(Vec::as_slice).collect();
+        let total: usize = lists.iter().map(|list| list.len()).sum();
+        let count = total.min(VOXELS).max((total as f64 * 0.01).ceil() as usize);
+        let pick = |i: usize| {
+            let mut before = 0;
+            let list = lists.iter().find(|list| {
+                let found = i < before + list.len();
+                before += if found { 0 } else { list.len() };
+                found
+            });
+            list.map_or([0; 3], |list| place(list[i - before]))
+        };
+        let voxels = rng.choice(total, count).into_iter().map(pick).collect();
+        ClassLocations { class, voxels }
+    };
+    keys.into_iter().map(draw).collect()
 }
 
-/// Voxels of every label that some class asks for, in memory order.
-fn voxels_by_label(seg: ArrayView3<'_, i16>, keys: &[ClassKey]) -> Vec<(i16, Vec<[u32; 3]>)> {
-    let mut lists: Vec<(i16, Vec<[u32; 3]>)> = Vec::new();
-    for &label in keys.iter().flat_map(|key| key.labels()) {
-        if !lists.iter().any(|(l, _)| *l == label) {
-            lists.push((label, Vec::new()));
+/// Positions in memory order of the voxels of every label that some class asks for.
+fn voxels_by_label(seg: ArrayView3<'_, i16>, keys: &[ClassKey]) -> BTreeMap<i16, Vec<u32>> {
+    let labels: BTreeSet<i16> = keys.iter().flat_map(|key| key.labels().iter().copied()).collect();
+    let mut lists: BTreeMap<i16, Vec<u32>> = labels.into_iter().map(|label| (label, Vec::new())).collect();
+    // Neighbours mostly have the same label.
+    let (mut last, mut list) = (None, None);
+    for (voxel, &label) in seg.iter().enumerate() {
+        if last != Some(label) {
+            last = Some(label);
+            list = lists.get_mut(&label);
         }
-    }
-    for ((z, y, x), label) in seg.indexed_iter() {
-        if let Some((_, voxels)) = lists.iter_mut().find(|(l, _)| l == label) {
-            voxels.push([z as u32, y as u32, x as u32]);
+        if let Some(list) = &mut list {
+            list.push(voxel as u32);
         }
     }
     lists
@@ -126,6 +126,30 @@ mod tests {
         assert_eq!(drawn[1].voxels, [[1, 2, 1], [1, 2, 2], [1, 2, 3], [1, 2, 0]]);
     }
 
+    // Values of the reference.
+    #[test]
+    fn regions_take_their_labels_in_order() {
+        let mut seg = Array3::<i16>::zeros((2, 3, 4));
+        seg.slice_mut(ndarray::s![1, 2, ..]).fill(2);
+        for (voxel, label) in
+            [([0, 1, 1], 1), ([0, 1, 2], 1), ([1, 1, 3], 3), ([0, 0, 0], -1), ([0, 0, 1], -1)]
+        {
+            seg[voxel] = label;
+        }
+        let text = r#"{"channel_names": {}, "numTraining": 1, "file_ending": "", "regions_class_order": [1, 2, 3],
+            "labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}}"#;
+        let rules = serde_json::from_str::<DatasetJson>(text).unwrap().label_rules().unwrap();
+        let drawn = class_locations(seg.view(), &rules);
+        assert_eq!(drawn[0].class, ClassKey::Region(vec![1, 2, 3]));
+        let whole = [[1, 2, 0], [0, 1, 2], [1, 1, 3], [0, 1, 1], [1, 2, 2], [1, 2, 3], [1, 2, 1]];
+        assert_eq!(drawn[0].voxels, whole);
+        assert_eq!(drawn[1].voxels, [[1, 2, 2], [1, 2, 0], [1, 1, 3], [1, 2, 3], [1, 2, 1]]);
+        assert_eq!((&drawn[2].class, drawn[2].voxels.as_slice()), (&ClassKey::Label(3), &[[1, 1, 3]][..]));
+        assert_eq!(drawn[3].class, ClassKey::Annotated(vec![-1, 0, 1, 2, 3]));
+        assert_eq!(drawn[3].voxels.len(), 24);
+        assert_eq!(drawn[3].voxels[..6], [[0, 1, 0], [1, 0, 3], [1, 1, 0], [0, 1, 1], [0, 2, 2], [0, 0, 1]]);
+    }
+
     #[test]
     fn a_hundredth_or_ten_thousand_voxels_are_kept() {
         let seg = Array3::<i16>::ones((50, 100, 100));
@@ -139,12 +163,15 @@ mod tests {
 
     #[test]
     fn an_ignore_label_adds_a_list_of_everything_annotated() {
-        let mut seg = Array3::<i16>::zeros((1, 2, 2));
-        seg[[0, 0, 0]] = 2;
-        seg[[0, 0, 1]] = 1;
+        let mut seg = Array3::<i16>::zeros((1, 2, 4));
+        for (x, label) in [(0, 2), (1, 1), (3, -1)] {
+            seg[[0, 0, x]] = label;
+            seg[[0, 1, x]] = label;
+        }
         let drawn = class_locations(seg.view(), &rules(r#"{"background": 0, "a": 1, "ignore": 2}"#));
-        assert_eq!(drawn[1].class, ClassKey::Annotated(vec![0, 1]));
-        assert_eq!(drawn[1].voxels.len(), 3);
+        assert_eq!(drawn[0].voxels, [[0, 0, 1], [0, 1, 1]]);
+        assert_eq!(drawn[1].class, ClassKey::Annotated(vec![-1, 0, 1]));
+        assert_eq!(drawn[1].voxels, [[0, 0, 2], [0, 1, 3], [0, 1, 1], [0, 0, 3], [0, 0, 1], [0, 1, 2]]);
         let empty =
             class_locations(Array3::<i16>::zeros((1, 1, 1)).view(), &rules(r#"{"background": 0, "a": 1}"#));
         assert!(empty[0].voxels.is_empty());

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-use nnunet_image::fs::write_atomic;
+use nnunet_image::fs::{write_atomic, write_unsynced};
 
 use crate::PreprocessError;
 
@@ -37,16 +37,19 @@ macro_rules! element {
     };
 }
 
+element!(u8, "|u1");
+element!(u16, "<u2");
 element!(f32, "<f4");
 element!(i16, "<i2");
 element!(u32, "<u4");
 
-/// Writes an array in C order, in one piece.
+/// Writes an array in C order, in one piece; gives the CRC-32 of its numbers. With `sync`, waits until it is on the disk.
 pub(crate) fn write<'a, T: Element + 'a>(
     path: &Path,
     shape: &[usize],
     values: impl Iterator<Item = &'a T>,
-) -> Result<(), PreprocessError> {
+    sync: bool,
+) -> Result<u32, PreprocessError> {
     let sizes: String = shape.iter().map(|n| format!("{n}, ")).collect();
     let mut header = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({sizes}), }}", T::DESCR);
     let length = (10 + header.len() + 1).next_multiple_of(64);
@@ -54,14 +57,16 @@ pub(crate) fn write<'a, T: Element + 'a>(
     header.push('\n');
     let mut bytes = Vec::with_capacity(shape.iter().product::<usize>() * T::SIZE);
     values.for_each(|value| value.put(&mut bytes));
-    write_atomic(path, |out: &mut dyn Write| {
+    let contents = |out: &mut dyn Write| {
         out.write_all(MAGIC)?;
         out.write_all(&[1, 0])?;
         out.write_all(&(header.len() as u16).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
         out.write_all(&bytes)
-    })
-    .map_err(|e| PreprocessError::io(path, e))
+    };
+    let written = if sync { write_atomic(path, contents) } else { write_unsynced(path, contents) };
+    written.map_err(|e| PreprocessError::io(path, e))?;
+    Ok(crc32fast::hash(&bytes))
 }
 
 /// An open file whose header has been read.
@@ -112,12 +117,17 @@ impl Npy {
         Ok(())
     }
 
-    /// Reads everything.
-    pub(crate) fn read_all<T: Element>(&self, path: &Path) -> Result<Vec<T>, PreprocessError> {
-        let mut values = Vec::new();
-        let count = self.shape.iter().product();
-        self.read(0, count, &mut values).map_err(|e| PreprocessError::io(path, e))?;
-        Ok(values)
+    /// Reads everything and compares it with the CRC-32 of what was written.
+    pub(crate) fn read_all<T: Element>(&self, path: &Path, crc: u32) -> Result<Vec<T>, PreprocessError> {
+        let count: usize = self.shape.iter().product();
+        let mut bytes = vec![0u8; count * T::SIZE];
+        read_at(&self.file, &mut bytes, self.offset).map_err(|e| PreprocessError::io(path, e))?;
+        let found = crc32fast::hash(&bytes);
+        if found != crc {
+            let text = format!("checksum {found:08x}, written was {crc:08x}; run `nnunet preprocess` again");
+            return Err(PreprocessError::store(path, text));
+        }
+        Ok(bytes.chunks_exact(T::SIZE).map(T::get).collect())
     }
 }
 

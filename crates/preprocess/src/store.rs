@@ -1,12 +1,15 @@
 //! The store of preprocessed cases: a folder that training reads patch by patch.
 //!
 //! Per case: `<id>.npy` (f32; channel, z, y, x), `<id>_seg.npy` (i16; 1, z, y, x), `<id>_classes.npy` (u32; class number,
-//! z, y, x per row) and `<id>.json` (properties). `store.json` holds the settings that decided the arrays.
+//! z, y, x per row) and `<id>.json` (properties, and a CRC-32 of each array). `store.json` holds the settings that decided the
+//! arrays. The arrays are not compressed, so that any patch is a few reads at known places, and other programs can map them into
+//! memory (`numpy.load(path, mmap_mode="r")`).
 
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array3, Array4};
 use nnunet_fingerprint::json;
+use nnunet_image::fs::{sync_folder, write_unsynced};
 use nnunet_image::{BoundingBox, Geometry};
 use nnunet_plan::{Configuration, Plans};
 use serde::{Deserialize, Serialize};
@@ -15,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::npy::{self, Npy};
 use crate::{CaseProperties, ClassKey, ClassLocations, PreprocessError, PreprocessedCase};
 
-const FORMAT: &str = "nnunet-store-1";
+const FORMAT: &str = "nnunet-store-2";
 const MANIFEST: &str = "store.json";
 
 /// A folder of preprocessed cases.
@@ -44,6 +47,8 @@ struct Properties {
     bbox_used_for_cropping: [[usize; 2]; 3],
     shape_after_cropping_and_before_resampling: [usize; 3],
     class_locations: Vec<ClassKey>,
+    /// CRC-32 of the numbers of image, segmentation and class locations.
+    checksums: [u32; 3],
 }
 
 /// The settings that decide what preprocessing gives, as they stand in plans.
@@ -115,12 +120,23 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the manifest that makes a folder of cases a store.
+    /// A folder of cases that is to become a store, as far as it has come.
+    pub(crate) fn unfinished(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), identifiers: Vec::new(), settings: Map::new() }
+    }
+
+    /// Files of a case.
+    pub(crate) fn files(id: &str) -> [String; 4] {
+        [".npy", "_seg.npy", "_classes.npy", ".json"].map(|rest| format!("{id}{rest}"))
+    }
+
+    /// Writes the manifest that makes a folder of cases a store, once all of them are on the disk.
     pub(crate) fn finish(
         folder: &Path,
         identifiers: Vec<String>,
         settings: Map<String, Value>,
     ) -> Result<(), PreprocessError> {
+        sync_folder(folder).map_err(|e| PreprocessError::io(folder, e))?;
         let manifest = Manifest { format: FORMAT.to_owned(), settings, cases: identifiers };
         Ok(json::write(&folder.join(MANIFEST), &manifest)?)
     }
@@ -169,31 +185,52 @@ impl Store {
         Ok(npy)
     }
 
-    /// Reads a whole case.
+    /// Reads a whole case and compares it with its checksums.
     ///
     /// # Errors
-    /// No such case, or a file that is not whole.
+    /// No such case, or a file that is not whole or not as it was written.
     pub fn load(&self, id: &str) -> Result<PreprocessedCase, PreprocessError> {
+        let checksums = self.read_properties(id)?.checksums;
         let (data, [c, z, y, x]) = self.open_data(id)?;
         let seg = self.open_seg(id, [c, z, y, x])?;
         let wrong = |e: ndarray::ShapeError| PreprocessError::store(&self.folder, e.to_string()).in_case(id);
-        let data =
-            Array4::from_shape_vec((c, z, y, x), data.read_all(&self.path(id, ".npy"))?).map_err(wrong)?;
-        let seg =
-            Array3::from_shape_vec((z, y, x), seg.read_all(&self.path(id, "_seg.npy"))?).map_err(wrong)?;
+        let data = Array4::from_shape_vec(
+            (c, z, y, x),
+            data.read_all(&self.path(id, ".npy"), checksums[0]).map_err(|e| e.in_case(id))?,
+        )
+        .map_err(wrong)?;
+        let seg = Array3::from_shape_vec(
+            (z, y, x),
+            seg.read_all(&self.path(id, "_seg.npy"), checksums[1]).map_err(|e| e.in_case(id))?,
+        )
+        .map_err(wrong)?;
         Ok(PreprocessedCase { data, seg, properties: self.properties(id)? })
+    }
+
+    fn read_properties(&self, id: &str) -> Result<Properties, PreprocessError> {
+        json::read(&self.path(id, ".json")).map_err(|e| PreprocessError::from(e).in_case(id))
+    }
+
+    /// Compares all arrays of a case with their checksums.
+    ///
+    /// Patches are read without this comparison, which needs the whole array; training may ask for it once.
+    ///
+    /// # Errors
+    /// No such case, or a file that is not whole or not as it was written.
+    pub fn verify(&self, id: &str) -> Result<(), PreprocessError> {
+        self.load(id).map(drop)
     }
 
     /// Reads what belongs to a case beside its arrays.
     ///
     /// # Errors
-    /// No such case, or a file that is not whole.
+    /// No such case, or a file that is not whole or not as it was written.
     pub fn properties(&self, id: &str) -> Result<CaseProperties, PreprocessError> {
-        let p: Properties =
-            json::read(&self.path(id, ".json")).map_err(|e| PreprocessError::from(e).in_case(id))?;
+        let p = self.read_properties(id)?;
         let path = self.path(id, "_classes.npy");
-        let rows: Vec<u32> =
-            Npy::open::<u32>(&path).and_then(|npy| npy.read_all(&path)).map_err(|e| e.in_case(id))?;
+        let rows: Vec<u32> = Npy::open::<u32>(&path)
+            .and_then(|npy| npy.read_all(&path, p.checksums[2]))
+            .map_err(|e| e.in_case(id))?;
         let mut classes: Vec<ClassLocations> =
             p.class_locations.into_iter().map(|class| ClassLocations { class, voxels: Vec::new() }).collect();
         for row in rows.chunks_exact(4) {
@@ -238,8 +275,8 @@ impl Store {
         let mut image = vec![0f32; shape[0] * size.iter().product::<usize>()];
         let mut labels = vec![-1i16; size.iter().product()];
         let failed = |rest: &str, e| PreprocessError::io(&self.path(id, rest), e).in_case(id);
-        part.read(&data, shape[0], &mut image).map_err(|e| failed(".npy", e))?;
-        part.read(&seg, 1, &mut labels).map_err(|e| failed("_seg.npy", e))?;
+        part.read(&data, shape[0], &mut image, |v: f32| v).map_err(|e| failed(".npy", e))?;
+        part.read(&seg, 1, &mut labels, |v: i16| v).map_err(|e| failed("_seg.npy", e))?;
         let wrong = |e: ndarray::ShapeError| PreprocessError::store(&self.folder, e.to_string()).in_case(id);
         let image = Array4::from_shape_vec((shape[0], size[0], size[1], size[2]), image).map_err(wrong)?;
         let labels = Array3::from_shape_vec(size, labels).map_err(wrong)?;
@@ -249,9 +286,9 @@ impl Store {
     /// Writes a case into a folder that is to become a store.
     pub(crate) fn write(folder: &Path, id: &str, case: &PreprocessedCase) -> Result<(), PreprocessError> {
         let path = |rest: &str| folder.join(format!("{id}{rest}"));
-        npy::write(&path(".npy"), case.data.shape(), case.data.iter())?;
+        let data = npy::write(&path(".npy"), case.data.shape(), case.data.iter(), false)?;
         let (z, y, x) = case.seg.dim();
-        npy::write(&path("_seg.npy"), &[1, z, y, x], case.seg.iter())?;
+        let seg = npy::write(&path("_seg.npy"), &[1, z, y, x], case.seg.iter(), false)?;
         let p = &case.properties;
         let rows: Vec<u32> = p
             .class_locations
@@ -259,7 +296,7 @@ impl Store {
             .enumerate()
             .flat_map(|(i, class)| class.voxels.iter().flat_map(move |v| [i as u32, v[0], v[1], v[2]]))
             .collect();
-        npy::write(&path("_classes.npy"), &[rows.len() / 4, 4], rows.iter())?;
+        let classes = npy::write(&path("_classes.npy"), &[rows.len() / 4, 4], rows.iter(), false)?;
         let properties = Properties {
             spacing: p.spacing,
             origin: p.geometry.origin,
@@ -269,8 +306,12 @@ impl Store {
             bbox_used_for_cropping: std::array::from_fn(|a| [p.bbox.start[a], p.bbox.end[a]]),
             shape_after_cropping_and_before_resampling: p.shape_after_cropping,
             class_locations: p.class_locations.iter().map(|class| class.class.clone()).collect(),
+            checksums: [data, seg, classes],
         };
-        Ok(json::write(&path(".json"), &properties)?)
+        // This file comes last: where it is, the case is whole, unless the system has crashed, which the checksums tell.
+        let text = json::to_string(&properties)?;
+        let path = path(".json");
+        write_unsynced(&path, |out| out.write_all(text.as_bytes())).map_err(|e| PreprocessError::io(&path, e))
     }
 }
 
@@ -295,11 +336,12 @@ impl Part {
     }
 
     /// Fills `out` (channels, size) where it overlaps; a block of rows of one plane is read at a time.
-    pub(crate) fn read<T: npy::Element>(
+    pub(crate) fn read<T: npy::Element, U>(
         &self,
         npy: &Npy,
         channels: usize,
-        out: &mut [T],
+        out: &mut [U],
+        convert: impl Fn(T) -> U,
     ) -> std::io::Result<()> {
         let [[z0, bz, nz], [y0, by, ny], [x0, bx, nx]] = self.overlap;
         if nz * ny * nx == 0 {
@@ -313,7 +355,8 @@ impl Part {
                 npy.read::<T>(first, (ny - 1) * sx + nx, &mut rows)?;
                 for y in 0..ny {
                     let to = ((channel * self.size[0] + bz + z) * self.size[1] + by + y) * self.size[2] + bx;
-                    out[to..to + nx].copy_from_slice(&rows[y * sx..y * sx + nx]);
+                    let row = &rows[y * sx..y * sx + nx];
+                    out[to..to + nx].iter_mut().zip(row).for_each(|(to, &from)| *to = convert(from));
                 }
             }
         }

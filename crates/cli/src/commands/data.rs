@@ -147,6 +147,7 @@ fn planner_options(args: &PlannerArgs) -> Result<PlannerOptions> {
         planner: args.planner.parse()?,
         vram_gb: args.vram_gb,
         target_spacing: args.target_spacing.as_ref().map(|v| [v[0], v[1], v[2]]),
+        suppress_transpose: args.suppress_transpose,
         plans_name: args.plans_name.clone(),
         ..PlannerOptions::default()
     })

@@ -4,7 +4,7 @@
 pub(super) const PAD: usize = 12;
 
 /// Coordinate of output `k` in input samples; the centres of the outer samples lie half a sample inside the border.
-fn coordinate(k: usize, n_in: usize, n_out: usize) -> f64 {
+pub(super) fn coordinate(k: usize, n_in: usize, n_out: usize) -> f64 {
     (k as f64 + 0.5) * (n_in as f64 / n_out as f64) - 0.5
 }
 
@@ -24,18 +24,6 @@ pub(super) fn linear(k: usize, n_in: usize, n_out: usize) -> ([usize; 2], [f64; 
     let clamp = |index: f64| index.clamp(0.0, (n_in - 1) as f64) as usize;
     let low = 1.0 - (c - floor);
     ([clamp(floor), clamp(floor + 1.0)], [low, 1.0 - low])
-}
-
-/// First of four coefficients in the padded line and their weights for cubic interpolation.
-pub(super) fn cubic(k: usize, n_in: usize, n_out: usize) -> (usize, [f64; 4]) {
-    let c = coordinate(k, n_in, n_out) + PAD as f64;
-    let floor = c.floor();
-    let f = c - floor;
-    let g = 1.0 - f;
-    let w1 = (f * f * (f - 2.0) * 3.0 + 4.0) / 6.0;
-    let w2 = (g * g * (g - 2.0) * 3.0 + 4.0) / 6.0;
-    let w0 = g * g * g / 6.0;
-    (floor as usize - 1, [w0, w1, w2, 1.0 - w0 - w1 - w2])
 }
 
 /// Which linear taps an axis has: one sample with weight 1 where its size does not change.
@@ -85,9 +73,6 @@ mod tests {
                 let ([a, b], weights) = linear(k, n_in, n_out);
                 assert!(a <= b && b < n_in);
                 assert_eq!(weights.iter().sum::<f64>(), 1.0);
-                let (first, weights) = cubic(k, n_in, n_out);
-                assert!(first + 3 < n_in + 2 * PAD);
-                approx::assert_abs_diff_eq!(weights.iter().sum::<f64>(), 1.0, epsilon = 1e-15);
             }
         }
     }

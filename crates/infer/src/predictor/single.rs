@@ -2,12 +2,12 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use ndarray::{Array4, ArrayView3, ArrayView4, Axis, s};
+use ndarray::{Array4, ArrayView4};
 use nnunet_fingerprint::{DatasetJson, Fold};
 use nnunet_image::{BoundingBox, Progress};
 use nnunet_nn::{ModelCheckpoint, NnError, Parameters, UNet, read_checkpoint};
 use nnunet_plan::{Configuration, LabelRules, NetworkSpec, Plans};
-use nnunet_preprocess::{CaseProperties, PreprocessedCase, preprocess_case};
+use nnunet_preprocess::{CaseProperties, PreprocessedCase, preprocess_cascade_case, preprocess_case};
 
 use super::blocks::{Need, blocks};
 use super::case::CaseInput;
@@ -202,23 +202,22 @@ impl Predictor {
     pub(super) fn preprocess(&self, case: CaseInput) -> Result<PreprocessedCase, InferError> {
         let CaseInput { image, previous, .. } = case;
         self.check_channels(image.data.dim().0, self.dataset.channel_names.len())?;
-        match (&self.configuration.previous_stage, &previous) {
+        let (plans, configuration, rules) = (&self.plans, &self.configuration, &self.rules);
+        match (&configuration.previous_stage, previous) {
+            (Some(_), Some(previous)) => {
+                Ok(preprocess_cascade_case(image, previous, plans, configuration, rules)?)
+            }
+            (None, None) => Ok(preprocess_case(image, None, plans, configuration, rules)?),
             (Some(stage), None) => {
                 let (configuration, previous) = (self.name.clone(), stage.clone());
-                return Err(InferError::PreviousStage { configuration, previous });
+                Err(InferError::PreviousStage { configuration, previous })
             }
             (None, Some(_)) => {
                 let text =
                     format!("configuration {} does not continue another one's segmentations", self.name);
-                return Err(InferError::Model(text));
+                Err(InferError::Model(text))
             }
-            _ => {}
         }
-        let mut case = preprocess_case(image, previous, &self.plans, &self.configuration, &self.rules)?;
-        if self.configuration.previous_stage.is_some() {
-            case.data = with_one_hot(case.data, case.seg.view(), self.rules.foreground_labels());
-        }
-        Ok(case)
     }
 
     /// The network's part of a prediction.
@@ -343,18 +342,6 @@ impl Predicted {
             }
         }
     }
-}
-
-/// The image with one more channel per label, 1 where the segmentation has it and 0 elsewhere.
-fn with_one_hot(image: Array4<f32>, seg: ArrayView3<'_, i16>, labels: &[i16]) -> Array4<f32> {
-    let (channels, z, y, x) = image.dim();
-    let mut all = Array4::zeros((channels + labels.len(), z, y, x));
-    all.slice_mut(s![..channels, .., .., ..]).assign(&image);
-    for (i, &label) in labels.iter().enumerate() {
-        let mut channel = all.index_axis_mut(Axis(0), channels + i);
-        channel.zip_mut_with(&seg, |to, &here| *to = f32::from(u8::from(here == label)));
-    }
-    all
 }
 
 /// A configuration of the plans and the labels that go with it.

@@ -4,7 +4,8 @@
 usage: python make.py            (needs `pip install nnunetv2==2.8.1`)
 
 Each folder holds dataset.json and dataset_fingerprint.json (drawn at random, see the folder's name for what it
-covers); nnUNetPlans.json is written anew.
+covers); nnUNetPlans.json is written anew, in `transposed` also the plans of the planners that resample differently or
+not at all, and customPlans.json with the options of customPlans.options.json.
 """
 import json, os, shutil, tempfile
 from pathlib import Path
@@ -15,6 +16,16 @@ for key in ("raw", "preprocessed", "results"):
     os.environ[f"nnUNet_{key}"] = str(work / key)
 import nibabel, numpy
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.resampling.planners_no_resampling import nnUNetPlannerResEncL_noResampling
+from nnunetv2.experiment_planning.experiment_planners.resampling.resample_with_torch import (
+    nnUNetPlannerResEncL_torchres, nnUNetPlannerResEncL_torchres_sepz, nnUNetPlanner_torchres)
+from nnunetv2.experiment_planning.experiment_planners.residual_unets.residual_encoder_unet_planners import (
+    ResEncUNetPlanner, nnUNetPlannerResEncL, nnUNetPlannerResEncM, nnUNetPlannerResEncXL)
+
+OTHERS = [ResEncUNetPlanner, nnUNetPlannerResEncM, nnUNetPlannerResEncL, nnUNetPlannerResEncXL, nnUNetPlannerResEncL_noResampling,
+          nnUNetPlannerResEncL_torchres, nnUNetPlannerResEncL_torchres_sepz, nnUNetPlanner_torchres]
+CUSTOM = {"class": "nnUNetPlannerResEncM", "plans_name": "customPlans", "gpu_memory_target_in_gb": 11.0,
+          "overwrite_target_spacing": [1.5, 0.9, 2.5], "suppress_transpose": True}
 
 for folder in sorted(p for p in Path(__file__).parent.iterdir() if p.is_dir()):
     name = "Dataset001_X"
@@ -33,4 +44,11 @@ for folder in sorted(p for p in Path(__file__).parent.iterdir() if p.is_dir()):
     shutil.copy(folder / "dataset_fingerprint.json", pre)
     ExperimentPlanner(1).plan_experiment()
     shutil.copy(pre / "nnUNetPlans.json", folder / "nnUNetPlans.json")
+    if folder.name == "transposed":
+        planners = [planner(1) for planner in OTHERS]
+        (folder / "customPlans.options.json").write_text(json.dumps(CUSTOM))
+        planners.append(nnUNetPlannerResEncM(1, **{k: v for k, v in CUSTOM.items() if k != "class"}))
+        for planner in planners:
+            planner.plan_experiment()
+            shutil.copy(pre / f"{planner.plans_identifier}.json", folder)
     shutil.rmtree(raw), shutil.rmtree(pre)

@@ -1,10 +1,9 @@
 use std::collections::HashMap;
 use std::mem::size_of_val;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ndarray::{Array3, Array4};
-use nnunet_preprocess::{ClassLocations, Store, read_label_patch};
+use nnunet_preprocess::{ClassLocations, PreviousStage, Store};
 
 use crate::TrainError;
 
@@ -56,8 +55,7 @@ pub trait CaseSource: Send + Sync {
 /// Cases of a preprocessed [`Store`]. Shapes and, up to 256 MiB, voxel lists are remembered.
 pub struct StoreSource {
     store: Store,
-    /// Folder of the previous stage's segmentations.
-    previous: Option<PathBuf>,
+    previous: Option<PreviousStage>,
     shapes: Mutex<HashMap<String, [usize; 3]>>,
     cache: Mutex<Cache>,
 }
@@ -74,10 +72,9 @@ impl StoreSource {
         Self { store, previous: None, shapes: Mutex::default(), cache: Mutex::default() }
     }
 
-    /// The same cases with the segmentations of a previous stage: files `<case>.npy` in `folder`, in the shape of the
-    /// cases, as [`nnunet_preprocess::write_labels`] writes them.
-    pub fn with_previous(self, folder: &Path) -> Self {
-        Self { previous: Some(folder.to_owned()), ..self }
+    /// The same cases with the segmentations of a previous stage.
+    pub fn with_previous(self, previous: PreviousStage) -> Self {
+        Self { previous: Some(previous), ..self }
     }
 }
 
@@ -125,9 +122,8 @@ impl CaseSource for StoreSource {
         lower: [i64; 3],
         size: [usize; 3],
     ) -> Result<Option<Array3<i16>>, TrainError> {
-        let Some(folder) = &self.previous else { return Ok(None) };
+        let Some(previous) = &self.previous else { return Ok(None) };
         let shape = self.shape(case)?;
-        let path = folder.join(format!("{case}.npy"));
-        read_label_patch(&path, shape, lower, size).map(Some).map_err(|e| TrainError::case(case, e))
+        previous.read_patch(case, shape, lower, size).map(Some).map_err(|e| TrainError::case(case, e))
     }
 }
