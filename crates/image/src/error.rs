@@ -1,6 +1,6 @@
 //! What can be wrong with an image.
 
-#[cfg(any(feature = "nifti", feature = "npz"))]
+#[cfg(feature = "files")]
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -65,12 +65,15 @@ pub enum ImageError {
         /// What there is.
         available: String,
     },
+    /// An image cannot be turned as asked.
+    #[error("cannot turn the image: {0}")]
+    Orientation(String),
     /// An array cannot be resampled as asked.
     #[error("cannot resample: {0}")]
     Resample(String),
 }
 
-#[cfg(any(feature = "nifti", feature = "npz"))]
+#[cfg(feature = "files")]
 impl ImageError {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }

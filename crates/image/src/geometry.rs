@@ -2,6 +2,8 @@
 
 use ndarray::{Array3, Array4};
 
+use crate::AxisCode;
+
 /// Where the voxels of an array `(z, y, x)` lie in space.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Geometry {
@@ -13,12 +15,15 @@ pub struct Geometry {
     pub direction: [[f64; 3]; 3],
     /// Number of axes in the file: 2 or 3.
     pub dims: usize,
+    /// Which way the axes of the file point, if the reader turned the image; segmentations are turned back to it when they
+    /// are written.
+    pub file_axes: Option<AxisCode>,
 }
 
 impl Default for Geometry {
     fn default() -> Self {
         let direction = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
-        Self { spacing: [1.0; 3], origin: [0.0; 3], direction, dims: 3 }
+        Self { spacing: [1.0; 3], origin: [0.0; 3], direction, dims: 3, file_axes: None }
     }
 }
 
@@ -28,11 +33,24 @@ impl Geometry {
         close(&self.spacing, &other.spacing)
     }
 
+    /// Makes the frame that of a 2-D image, whose slices nnU-Net takes to be 999 times as far apart as its widest pixels.
+    #[cfg(feature = "stored")]
+    pub(crate) fn make_flat(&mut self) {
+        self.dims = 2;
+        self.spacing[0] = 999.0 * self.spacing[1].max(self.spacing[2]);
+    }
+
     /// Whether origin and direction agree within the tolerance of [`Geometry::same_spacing`].
     pub fn same_frame(&self, other: &Self) -> bool {
         close(&self.origin, &other.origin)
             && close(self.direction.as_flattened(), other.direction.as_flattened())
     }
+}
+
+/// Determinant of a 3 × 3 matrix.
+pub(crate) fn determinant(r: &[[f64; 3]; 3]) -> f64 {
+    r[0][0] * (r[1][1] * r[2][2] - r[1][2] * r[2][1]) - r[0][1] * (r[1][0] * r[2][2] - r[1][2] * r[2][0])
+        + r[0][2] * (r[1][0] * r[2][1] - r[1][1] * r[2][0])
 }
 
 fn close(a: &[f64], b: &[f64]) -> bool {

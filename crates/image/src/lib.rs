@@ -6,6 +6,7 @@
 //!   [`reader_by_name`] choose one.
 //! - [`connected_components`], [`keep_largest_components`]: components of label maps.
 //! - [`resample`], [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
+//! - [`AxisCode`], [`reorient_image`], [`reorient_labels`]: which way axes point, and turning images to RAS, LPS and the like.
 //! - [`fs::write_atomic`]: files that are whole or absent.
 //!
 //! ```
@@ -22,20 +23,43 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `nifti` | yes | NIfTI-1 files, `.nii` and `.nii.gz` |
+//! | `nifti` | yes | NIfTI-1 and NIfTI-2: `.nii`, `.nii.gz` (`SimpleITKIO`, `NibabelIO` and both `…WithReorient`) |
+//! | `nrrd` | yes | NRRD: `.nrrd`, `.nhdr` (`SimpleITKIO`) |
+//! | `metaimage` | yes | MetaImage: `.mha`, `.mhd` (`SimpleITKIO`) |
+//! | `gipl` | yes | GIPL: `.gipl`, `.gipl.gz` (`SimpleITKIO`) |
+//! | `tiff` | yes | TIFF stacks with a JSON file for their spacing: `.tif`, `.tiff` (`Tiff3DIO`) |
+//! | `natural` | yes | 2-D `.png`, `.bmp` and `.tif`, grey or in colour (`NaturalImage2DIO`) |
 //! | `npz` | yes | NumPy archives (`npz`) |
+//!
+//! All codecs are pure Rust. Reading takes memory for the values that a file really holds: a header that promises more is
+//! refused when they do not come, an image may have 2³² voxels at most.
 
 mod components;
+// What formats share is not used whole by each of them.
+#[cfg(feature = "files")]
+#[cfg_attr(not(all(feature = "nifti", feature = "nrrd", feature = "metaimage")), allow(dead_code))]
+mod channels;
 mod crop;
 mod error;
 pub mod fs;
 mod geometry;
+#[cfg(feature = "stored")]
+#[cfg_attr(not(all(feature = "nifti", feature = "nrrd", feature = "metaimage")), allow(dead_code))]
+mod itk;
+#[cfg(feature = "natural")]
+mod natural;
 #[cfg(feature = "nifti")]
 mod nifti;
 #[cfg(feature = "npz")]
 pub mod npz;
+mod orient;
 mod reader;
 mod resample;
+#[cfg(feature = "stored")]
+#[cfg_attr(not(all(feature = "nifti", feature = "nrrd", feature = "metaimage")), allow(dead_code))]
+mod stored;
+#[cfg(feature = "tiff")]
+mod tiff;
 mod transpose;
 
 pub use components::{
@@ -44,8 +68,9 @@ pub use components::{
 pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_box, nonzero_mask};
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};
-#[cfg(feature = "nifti")]
-pub use nifti::write_image;
+#[cfg(feature = "stored")]
+pub use itk::write_image;
+pub use orient::{AxisCode, reorient_image, reorient_labels};
 pub use reader::{CaseReader, reader_by_name, reader_for};
 pub use resample::{
     Method, ResampleOptions, SeparateZ, resample, resample_image, resample_labels, resampled_shape,

@@ -74,7 +74,8 @@ pub fn reader_for(file_ending: &str, example: Option<&Path>) -> Result<Arc<dyn C
         .unwrap_or_else(|| ImageError::NoReader { what: file_ending.to_owned(), available: available() }))
 }
 
-/// The reader of this name (`SimpleITKIO`, `NibabelIO`).
+/// The reader of this name: `NaturalImage2DIO`, `SimpleITKIO`, `Tiff3DIO`, `NibabelIO`, `NibabelIOWithReorient` or
+/// `SimpleITKIOWithReorient`.
 ///
 /// # Errors
 /// No reader of this name is compiled in.
@@ -88,15 +89,22 @@ pub fn reader_by_name(name: &str) -> Result<Arc<dyn CaseReader>, ImageError> {
 
 type Entry = (Arc<dyn CaseReader>, &'static [&'static str]);
 
-/// All readers that are compiled in with their endings, in nnU-Net's order.
+/// All readers that are compiled in with their endings, in nnU-Net's order. The last is chosen by name alone.
 fn readers() -> Vec<Entry> {
-    #[cfg(feature = "nifti")]
-    return vec![
-        (Arc::new(crate::nifti::NiftiReader::simple_itk()), &[".nii.gz"]),
-        (Arc::new(crate::nifti::NiftiReader::nibabel()), &[".nii", ".nii.gz"]),
-    ];
-    #[cfg(not(feature = "nifti"))]
-    Vec::new()
+    vec![
+        #[cfg(feature = "natural")]
+        (Arc::new(crate::natural::NaturalReader), crate::natural::ENDINGS),
+        #[cfg(feature = "stored")]
+        (Arc::new(crate::itk::SimpleItkReader { turn: false }), crate::itk::ENDINGS),
+        #[cfg(feature = "tiff")]
+        (Arc::new(crate::tiff::TiffReader), crate::tiff::ENDINGS),
+        #[cfg(feature = "nifti")]
+        (Arc::new(crate::nifti::NibabelReader { turn: false }), crate::nifti::ENDINGS),
+        #[cfg(feature = "nifti")]
+        (Arc::new(crate::nifti::NibabelReader { turn: true }), crate::nifti::ENDINGS),
+        #[cfg(feature = "stored")]
+        (Arc::new(crate::itk::SimpleItkReader { turn: true }), &[]),
+    ]
 }
 
 fn available() -> String {

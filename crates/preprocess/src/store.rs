@@ -43,6 +43,8 @@ struct Properties {
     origin: [f64; 3],
     direction: [[f64; 3]; 3],
     axes_in_file: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_axes: Option<String>,
     shape_before_cropping: [usize; 3],
     bbox_used_for_cropping: [[usize; 2]; 3],
     shape_after_cropping_and_before_resampling: [usize; 3],
@@ -242,8 +244,13 @@ impl Store {
                 }
             }
         }
-        let geometry =
-            Geometry { spacing: p.spacing, origin: p.origin, direction: p.direction, dims: p.axes_in_file };
+        let geometry = Geometry {
+            spacing: p.spacing,
+            origin: p.origin,
+            direction: p.direction,
+            dims: p.axes_in_file,
+            file_axes: p.file_axes.and_then(|code| code.parse().ok()),
+        };
         Ok(CaseProperties {
             geometry,
             spacing: p.spacing,
@@ -302,6 +309,7 @@ impl Store {
             origin: p.geometry.origin,
             direction: p.geometry.direction,
             axes_in_file: p.geometry.dims,
+            file_axes: p.geometry.file_axes.map(|code| code.to_string()),
             shape_before_cropping: p.shape_before_cropping,
             bbox_used_for_cropping: std::array::from_fn(|a| [p.bbox.start[a], p.bbox.end[a]]),
             shape_after_cropping_and_before_resampling: p.shape_after_cropping,

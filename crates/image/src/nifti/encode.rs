@@ -1,51 +1,45 @@
 //! Values to bytes: NIfTI-1 in one file, qform and sform from the geometry, gzip where the name asks for it.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use flate2::{Compression, write::GzEncoder};
-use ndarray::ArrayView3;
 
 use super::Flavour;
-use super::frame::determinant;
 use crate::fs::write_atomic;
-use crate::{Geometry, Image, ImageError, LabelMap};
+use crate::geometry::determinant;
+use crate::stored::{Kind, Pixels};
+use crate::{Geometry, ImageError};
 
 /// Bytes before the data: the header and four that say that no extension follows.
 const OFFSET: usize = 352;
-/// Values that are encoded at a time.
-const BLOCK: usize = 1 << 16;
 
-/// Writes an image of one channel as 32-bit floats, gzipped if the name ends in `.gz`.
-///
-/// # Errors
-/// More than one channel, an axis longer than 32767, or a file that cannot be written; no partial file is left.
-pub fn write_image(path: &Path, image: &Image) -> Result<(), ImageError> {
-    let channels = image.data.dim().0;
-    if channels != 1 {
-        return Err(ImageError::format(path, format!("a file holds one channel, the image has {channels}")));
-    }
-    let data = image.data.index_axis(ndarray::Axis(0), 0);
-    let target = Target { path, geometry: &image.geometry, flavour: Flavour::SimpleItk };
-    target.write(data, 16, |value: f32| value.to_le_bytes())
-}
-
-/// Writes labels in 8 bits if the largest is below 255, in 16 bits otherwise.
-pub(super) fn write_labels(path: &Path, labels: &LabelMap, flavour: Flavour) -> Result<(), ImageError> {
-    let largest = labels.data.iter().copied().max().unwrap_or(0);
-    if let Some(&negative) = labels.data.iter().find(|&&label| label < 0) {
-        return Err(ImageError::format(
-            path,
-            format!("cannot write label {negative}: labels are written unsigned"),
-        ));
-    }
-    let view = labels.data.view();
-    let target = Target { path, geometry: &labels.geometry, flavour };
-    if largest < 255 {
-        target.write(view, 2, |label: i16| [label as u8])
-    } else {
-        target.write(view, 512, |label: i16| (label as u16).to_le_bytes())
-    }
+/// Writes one channel.
+pub(super) fn write(
+    path: &Path,
+    pixels: &Pixels<'_>,
+    geometry: &Geometry,
+    flavour: Flavour,
+) -> Result<(), ImageError> {
+    let target = Target { path, geometry, flavour };
+    let (datatype, size) = match pixels.kind() {
+        Kind::U8 => (2, 1),
+        Kind::U16 => (512, 2),
+        _ => (16, 4),
+    };
+    let header = target.header(pixels.shape(path)?, datatype, size)?;
+    let zipped = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+    let written = write_atomic(path, |out| {
+        if !zipped {
+            out.write_all(&header)?;
+            return pixels.write(out, false);
+        }
+        let mut gz = GzEncoder::new(out, Compression::new(6));
+        gz.write_all(&header)?;
+        pixels.write(&mut gz, false)?;
+        gz.finish().map(drop)
+    });
+    written.map_err(|e| ImageError::io(path, e))
 }
 
 /// Where an array goes.
@@ -56,36 +50,8 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn write<T: Copy, const N: usize>(
-        &self,
-        data: ArrayView3<'_, T>,
-        datatype: i16,
-        encode: impl Fn(T) -> [u8; N],
-    ) -> Result<(), ImageError> {
-        let header = self.header(data.dim().into(), datatype, N)?;
-        let data = data.as_standard_layout();
-        let values = data.as_slice().unwrap_or_default();
-        let body = |out: &mut dyn Write| -> io::Result<()> {
-            out.write_all(&header)?;
-            for block in values.chunks(BLOCK) {
-                out.write_all(block.iter().map(|&v| encode(v)).collect::<Vec<_>>().as_flattened())?;
-            }
-            Ok(())
-        };
-        let zipped = self.path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-        let written = write_atomic(self.path, |out| {
-            if !zipped {
-                return body(out);
-            }
-            let mut gz = GzEncoder::new(out, Compression::new(6));
-            body(&mut gz)?;
-            gz.finish().map(drop)
-        });
-        written.map_err(|e| ImageError::io(self.path, e))
-    }
-
     fn header(&self, [z, y, x]: [usize; 3], datatype: i16, size: usize) -> Result<[u8; OFFSET], ImageError> {
-        if [z, y, x].iter().any(|&n| n == 0 || n > 32767) {
+        if [z, y, x].iter().any(|&n| n > 32767) {
             let reason = format!("shape {:?} (z, y, x): NIfTI-1 stores sizes from 1 to 32767", [z, y, x]);
             return Err(ImageError::format(self.path, reason));
         }

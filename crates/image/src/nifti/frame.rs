@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use nifti::NiftiHeader;
-
+use super::header::Header;
+use crate::geometry::determinant;
 use crate::{Geometry, ImageError};
 
-/// Upper rows of an affine from voxel indices (x, y, z) to millimetres (RAS, as in the file). Single precision, because the
-/// reference libraries keep it so.
+/// Upper rows of an affine from voxel indices (x, y, z) to millimetres (RAS, as in the file). Single precision, because ITK
+/// keeps it so.
 type Affine = [[f32; 4]; 3];
 
 /// How far normalised columns may be from orthonormal before a matrix counts as sheared.
@@ -16,11 +16,11 @@ const SKEW: f32 = 1e-4;
 /// The frame as nibabel has it: spacing from the header, and directions that reproduce the affine, whatever it is.
 ///
 /// The affine is the sform if its code is set, else the qform, else a centred one that flips x.
-pub(super) fn nibabel(h: &NiftiHeader, shape: &[usize]) -> Geometry {
-    let zooms = [1, 2, 3].map(|axis| f64::from(h.pixdim[axis]).abs());
+pub(super) fn nibabel(h: &Header, shape: &[usize]) -> Geometry {
+    let zooms = [1, 2, 3].map(|axis| h.pixdim[axis].abs());
     let affine = match (h.sform_code, h.qform_code) {
-        (1.., _) => sform(h).map(|row| row.map(f64::from)),
-        (_, 1..) => qform(h).map(|row| row.map(f64::from)),
+        (1.., _) => h.rows,
+        (_, 1..) => qform(h),
         _ => centred(zooms, shape),
     };
     let mut geometry = Geometry { spacing: [zooms[2], zooms[1], zooms[0]], ..Geometry::default() };
@@ -35,6 +35,20 @@ pub(super) fn nibabel(h: &NiftiHeader, shape: &[usize]) -> Geometry {
     geometry
 }
 
+/// Takes the spacing from the affine, as nibabel does when it turns an image; the affine stays.
+pub(super) fn rezoom(geometry: &mut Geometry, version: u8) {
+    for column in 0..3 {
+        let old = geometry.spacing[2 - column];
+        let old = if old > 0.0 { old } else { 1.0 };
+        let length = geometry.direction.iter().map(|row| (row[column] * old).powi(2)).sum::<f64>().sqrt();
+        let new = if version == 1 { f64::from(length as f32) } else { length };
+        if new > 0.0 {
+            geometry.direction.iter_mut().for_each(|row| row[column] *= old / new);
+            geometry.spacing[2 - column] = new;
+        }
+    }
+}
+
 fn centred(zooms: [f64; 3], shape: &[usize]) -> [[f64; 4]; 3] {
     let mut rows = [[0.0; 4]; 3];
     for (axis, row) in rows.iter_mut().enumerate() {
@@ -45,15 +59,15 @@ fn centred(zooms: [f64; 3], shape: &[usize]) -> [[f64; 4]; 3] {
 }
 
 /// The frame as ITK has it: spacing in millimetres, orthonormal directions. `axes` is the number of axes in the file.
-pub(super) fn simple_itk(h: &NiftiHeader, axes: usize, path: &Path) -> Result<Geometry, ImageError> {
-    let unit = match h.xyzt_units & 7 {
+pub(super) fn simple_itk(h: &Header, axes: usize, path: &Path) -> Result<Geometry, ImageError> {
+    let unit = match h.units & 7 {
         1 => 1e3,
         3 => 1e-3,
         _ => 1.0,
     };
     let spacing = [3, 2, 1].map(|axis| {
-        let value = f64::from(h.pixdim[axis]).abs() * unit;
-        if value > 0.0 && axis <= usize::from(h.dim[0]) { value } else { 1.0 }
+        let value = h.pixdim[axis].abs() * unit;
+        if value > 0.0 && axis <= h.sizes.len() { value } else { 1.0 }
     });
     if spacing.iter().any(|s| !s.is_finite()) {
         return Err(ImageError::format(path, format!("pixdim is {:?}: not finite", &h.pixdim[1..4])));
@@ -91,22 +105,18 @@ pub(super) fn simple_itk(h: &NiftiHeader, axes: usize, path: &Path) -> Result<Ge
 
 /// Sform or qform, by ITK's rules: the sform if it has no shear and either is the only one, is scanner-based, or hardly
 /// differs from the qform.
-fn choose(h: &NiftiHeader) -> Option<Affine> {
-    let (s, q) = (sform(h), qform(h));
+fn choose(h: &Header) -> Option<Affine> {
+    let single = |rows: [[f64; 4]; 3]| rows.map(|row| row.map(|v| v as f32));
+    let (s, q) = (single(h.rows), single(qform(h)));
     let qform_known = h.qform_code > 0;
     let prefer_sform =
         h.sform_code > 0 && unskewed(&s) && (!qform_known || h.sform_code == 1 || similar(&s, &q));
     if prefer_sform { Some(s) } else { qform_known.then_some(q) }
 }
 
-/// Rows of the sform.
-fn sform(h: &NiftiHeader) -> Affine {
-    [h.srow_x, h.srow_y, h.srow_z]
-}
-
 /// Rows of the affine that the quaternion gives.
-fn qform(h: &NiftiHeader) -> Affine {
-    let [mut b, mut c, mut d] = [h.quatern_b, h.quatern_c, h.quatern_d].map(f64::from);
+fn qform(h: &Header) -> [[f64; 4]; 3] {
+    let [mut b, mut c, mut d] = h.quaternion;
     let mut a = 1.0 - (b * b + c * c + d * d);
     if a < 1e-7 {
         let norm = 1.0 / (b * b + c * c + d * d).sqrt();
@@ -122,14 +132,12 @@ fn qform(h: &NiftiHeader) -> Affine {
         [2.0 * (b * d - a * c), 2.0 * (c * d + a * b), a * a + d * d - c * c - b * b],
     ];
     let zooms = [1, 2, 3].map(|axis| {
-        let zoom = f64::from(h.pixdim[axis]).abs();
+        let zoom = h.pixdim[axis].abs();
         if zoom > 0.0 { zoom } else { 1.0 }
     });
-    let offsets = [h.quatern_x, h.quatern_y, h.quatern_z];
     std::array::from_fn(|row| {
         let r = rotation[row];
-        let [x, y, z] = [r[0] * zooms[0], r[1] * zooms[1], r[2] * zooms[2] * flip].map(|v| v as f32);
-        [x, y, z, offsets[row]]
+        [r[0] * zooms[0], r[1] * zooms[1], r[2] * zooms[2] * flip, h.offsets[row]]
     })
 }
 
@@ -165,9 +173,4 @@ fn similar(s: &Affine, q: &Affine) -> bool {
         && column(1, 1.0)
         && (column(2, 1.0) || column(2, -1.0))
         && (0..3).all(|row| close(s[row][3], q[row][3]))
-}
-
-pub(super) fn determinant(r: &[[f64; 3]; 3]) -> f64 {
-    r[0][0] * (r[1][1] * r[2][2] - r[1][2] * r[2][1]) - r[0][1] * (r[1][0] * r[2][2] - r[1][2] * r[2][0])
-        + r[0][2] * (r[1][0] * r[2][1] - r[1][1] * r[2][0])
 }

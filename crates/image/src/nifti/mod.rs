@@ -1,119 +1,118 @@
-//! NIfTI-1 files as SimpleITK and nibabel read and write them.
+//! NIfTI files, versions 1 and 2, as SimpleITK and nibabel read and write them.
+//!
+//! The `nifti` crate parses the header of version 1, its byte order included. Everything else is done here, because the crate
+//! has no version 2, takes memory for as many voxels as the header promises, scales every value in one way (ITK and nibabel
+//! differ: intercepts with a slope of 0, the precision of integers), gives no affine without another linear-algebra crate, and
+//! writes no qform.
 
 mod decode;
 mod encode;
 mod frame;
-mod values;
+mod header;
 
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array4, Axis, concatenate};
+use ndarray::Array4;
 
 use decode::Volume;
-pub use encode::write_image;
 
-use crate::{CaseReader, Image, ImageError, LabelMap};
+use crate::channels::stack;
+use crate::orient::{AxisCode, closest_axes, turn_image, turn_labels};
+use crate::stored::Pixels;
+use crate::{CaseReader, Geometry, Image, ImageError, LabelMap};
 
-/// Which library's view of a file the reader takes.
+/// Endings that nnU-Net's nibabel readers list.
+pub(crate) const ENDINGS: &[&str] = &[".nii", ".nii.gz"];
+
+/// Which library's view of a file is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flavour {
     SimpleItk,
     Nibabel,
 }
 
-/// Reader and writer of NIfTI-1 files.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct NiftiReader(Flavour);
-
-impl NiftiReader {
-    /// Units count, 2-D and 4-D files are accepted, sheared images are refused.
-    pub(crate) fn simple_itk() -> Self {
-        Self(Flavour::SimpleItk)
-    }
-
-    /// 3-D files alone; spacing as in the header.
-    pub(crate) fn nibabel() -> Self {
-        Self(Flavour::Nibabel)
-    }
-
-    fn read(&self, path: &Path) -> Result<Image, ImageError> {
-        let Volume { header, shape, values } = decode::read(path, self.0)?;
-        let mut geometry = match self.0 {
-            Flavour::SimpleItk => frame::simple_itk(&header, shape.len(), path)?,
-            Flavour::Nibabel if shape.len() == 3 => frame::nibabel(&header, &shape),
-            Flavour::Nibabel => {
-                let reason = format!("expected a 3-D image, found {} axes", shape.len());
-                return Err(ImageError::format(path, reason));
-            }
-        };
-        let dims = match *shape.as_slice() {
-            [x, y] => (1, 1, y, x),
-            [x, y, z] => (1, z, y, x),
-            [x, y, z, c] => (c, z, y, x),
-            _ => {
-                let reason = format!("expected 2, 3 or 4 axes, found {}", shape.len());
-                return Err(ImageError::format(path, reason));
-            }
-        };
-        if shape.len() == 2 {
-            geometry.dims = 2;
-            geometry.spacing[0] = 999.0 * geometry.spacing[1].max(geometry.spacing[2]);
+/// Reads a file as ITK does: units count, 2-D and 4-D files are accepted, sheared images are refused.
+pub(crate) fn read_as_itk(path: &Path) -> Result<Image, ImageError> {
+    let Volume { header, shape, values } = decode::read(path, Flavour::SimpleItk)?;
+    let mut geometry = frame::simple_itk(&header, shape.len(), path)?;
+    let dims = match *shape.as_slice() {
+        [x, y] => (1, 1, y, x),
+        [x, y, z] => (1, z, y, x),
+        [x, y, z, c] => (c, z, y, x),
+        _ => {
+            let reason = format!("expected 2, 3 or 4 axes, found {}", shape.len());
+            return Err(ImageError::format(path, reason));
         }
-        let data = Array4::from_shape_vec(dims, values)
-            .map_err(|e| ImageError::format(path, format!("shape {dims:?}: {e}")))?;
-        Ok(Image { data, geometry })
+    };
+    if shape.len() == 2 {
+        geometry.make_flat();
+    }
+    image(path, dims, values, geometry)
+}
+
+/// Writes a file as ITK does.
+pub(crate) fn write_as_itk(path: &Path, pixels: &Pixels<'_>, geometry: &Geometry) -> Result<(), ImageError> {
+    encode::write(path, pixels, geometry, Flavour::SimpleItk)
+}
+
+fn image(
+    path: &Path,
+    dims: (usize, usize, usize, usize),
+    values: Vec<f32>,
+    geometry: Geometry,
+) -> Result<Image, ImageError> {
+    let data = Array4::from_shape_vec(dims, values)
+        .map_err(|e| ImageError::format(path, format!("shape {dims:?}: {e}")))?;
+    Ok(Image { data, geometry })
+}
+
+/// Reader and writer of 3-D files as nibabel reads and writes them: spacing as in the header, any affine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NibabelReader {
+    /// Whether images are turned to RAS.
+    pub(crate) turn: bool,
+}
+
+impl NibabelReader {
+    fn read(self, path: &Path) -> Result<Image, ImageError> {
+        let Volume { header, shape, values } = decode::read(path, Flavour::Nibabel)?;
+        let [x, y, z] = *shape.as_slice() else {
+            let reason = format!("expected a 3-D image, found {} axes", shape.len());
+            return Err(ImageError::format(path, reason));
+        };
+        let geometry = frame::nibabel(&header, &shape);
+        let found = image(path, (1, z, y, x), values, geometry)?;
+        if !self.turn {
+            return Ok(found);
+        }
+        let Some(axes) = closest_axes(&found.geometry) else {
+            let reason = format!("the axes have no orientation: direction {:?}", found.geometry.direction);
+            return Err(ImageError::format(path, reason));
+        };
+        let mut turned = turn_image(found, axes, AxisCode::RAS);
+        if axes != AxisCode::RAS {
+            frame::rezoom(&mut turned.geometry, header.version);
+        }
+        turned.geometry.file_axes = Some(axes);
+        Ok(turned)
     }
 }
 
-impl CaseReader for NiftiReader {
+impl CaseReader for NibabelReader {
     fn name(&self) -> &'static str {
-        match self.0 {
-            Flavour::SimpleItk => "SimpleITKIO",
-            Flavour::Nibabel => "NibabelIO",
-        }
+        if self.turn { "NibabelIOWithReorient" } else { "NibabelIO" }
     }
 
     fn read_images(&self, channels: &[PathBuf]) -> Result<Image, ImageError> {
-        let [first, others @ ..] = channels else {
-            return Err(ImageError::format(Path::new("image"), "no file given"));
-        };
-        let image = self.read(first)?;
-        let mut arrays = vec![image.data];
-        for other in others {
-            let next = self.read(other)?;
-            mismatch("shape (channels, z, y, x)", first, other, arrays[0].dim(), next.data.dim())?;
-            if !next.geometry.same_spacing(&image.geometry) {
-                let (a, b) = (image.geometry.spacing, next.geometry.spacing);
-                mismatch("spacing (z, y, x) in mm", first, other, a, b)?;
-            }
-            arrays.push(next.data);
-        }
-        let views: Vec<_> = arrays.iter().map(|array| array.view()).collect();
-        let data = concatenate(Axis(0), &views)
-            .map_err(|e| ImageError::format(first, format!("cannot stack channels: {e}")))?;
-        Ok(Image { data, geometry: image.geometry })
+        stack(channels, |path| self.read(path))
     }
 
     fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError> {
-        encode::write_labels(path, labels, self.0)
+        let turned = match labels.geometry.file_axes {
+            Some(axes) if self.turn => Some(turn_labels(labels.clone(), AxisCode::RAS, axes)),
+            _ => None,
+        };
+        let labels = turned.as_ref().unwrap_or(labels);
+        encode::write(path, &Pixels::of_labels(path, labels)?, &labels.geometry, Flavour::Nibabel)
     }
-}
-
-fn mismatch<T: PartialEq + std::fmt::Debug>(
-    what: &'static str,
-    first: &Path,
-    other: &Path,
-    expected: T,
-    found: T,
-) -> Result<(), ImageError> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(ImageError::Mismatch {
-        what,
-        first: first.to_owned(),
-        other: other.to_owned(),
-        expected: format!("{expected:?}"),
-        found: format!("{found:?}"),
-    })
 }

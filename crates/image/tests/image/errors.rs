@@ -49,7 +49,7 @@ fn each_kind_of_damage_is_named() {
     holds(case(&sound()[..370]), &["truncated", "24", "18"]);
     holds(
         case(b"this is a text file, and long enough to hold a header".repeat(9).as_slice()),
-        &["not a NIfTI-1 header"],
+        &["not a NIfTI header"],
     );
     holds(case(&patched(344, b"ni1\0")), &["magic", "ni1", "n+1"]);
     holds(case(&patched(70, &1536i16.to_le_bytes())), &["data type 1536", "not supported"]);

@@ -4,6 +4,15 @@
 mod crop;
 #[cfg(feature = "nifti")]
 mod errors;
+#[cfg(all(
+    feature = "nifti",
+    feature = "nrrd",
+    feature = "metaimage",
+    feature = "gipl",
+    feature = "natural",
+    feature = "npz"
+))]
+mod formats;
 #[cfg(feature = "nifti")]
 mod nifti;
 #[cfg(feature = "nifti")]

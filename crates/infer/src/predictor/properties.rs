@@ -17,6 +17,9 @@ pub(crate) struct Properties {
     origin: [f64; 3],
     direction: [[f64; 3]; 3],
     axes_in_file: usize,
+    /// Which way the axes of the file point, where the reader turned the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file_axes: Option<String>,
     shape_before_cropping: [usize; 3],
     bbox_used_for_cropping: [[usize; 2]; 3],
     shape_after_cropping_and_before_resampling: [usize; 3],
@@ -29,6 +32,7 @@ impl Properties {
             origin: case.geometry.origin,
             direction: case.geometry.direction,
             axes_in_file: case.geometry.dims,
+            file_axes: case.geometry.file_axes.map(|code| code.to_string()),
             shape_before_cropping: case.shape_before_cropping,
             bbox_used_for_cropping: std::array::from_fn(|axis| [case.bbox.start[axis], case.bbox.end[axis]]),
             shape_after_cropping_and_before_resampling: case.shape_after_cropping,
@@ -41,6 +45,7 @@ impl Properties {
             origin: self.origin,
             direction: self.direction,
             dims: self.axes_in_file,
+            file_axes: self.file_axes.as_ref().and_then(|code| code.parse().ok()),
         }
     }
 
@@ -146,6 +151,7 @@ impl Properties {
             origin,
             direction,
             axes_in_file,
+            file_axes: None,
             shape_before_cropping: sizes(value.get(before)).ok_or(before)?,
             bbox_used_for_cropping: boxes,
             shape_after_cropping_and_before_resampling: sizes(value.get(after)).ok_or(after)?,
@@ -222,6 +228,7 @@ mod tests {
             origin: [-3.5, 4.0, if axes == 2 { 0.0 } else { 7.25 }],
             direction,
             axes_in_file: axes,
+            file_axes: None,
             shape_before_cropping: [9, 20, 300],
             bbox_used_for_cropping: [[0, 9], [2, 18], [10, 290]],
             shape_after_cropping_and_before_resampling: [9, 16, 280],

@@ -1,43 +1,23 @@
 //! Types of stored values and their scale.
 
-use nifti::NiftiHeader;
-
-use super::Flavour;
-
-/// Slope and intercept as a library applies them.
+/// Slope and intercept.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scale {
-    slope: f64,
-    inter: f64,
+pub(crate) struct Scale {
+    pub(crate) slope: f64,
+    pub(crate) inter: f64,
     /// Whether integers become 32-bit floats before they are scaled.
-    early: bool,
+    pub(crate) early: bool,
 }
 
 impl Scale {
-    /// The scale of a file, if it changes anything.
-    ///
-    /// ITK takes a slope of 0 for 1 and still adds the intercept; nibabel ignores both. ITK turns integers into 32-bit floats
-    /// first, nibabel computes in 64 bits throughout.
-    pub(super) fn of(header: &NiftiHeader, flavour: Flavour) -> Option<Self> {
-        let finite = |v: f32| if v.is_finite() { f64::from(v) } else { 0.0 };
-        let (slope, inter) = (finite(header.scl_slope), finite(header.scl_inter));
-        let slope = match flavour {
-            Flavour::Nibabel if slope == 0.0 => return None,
-            Flavour::SimpleItk if slope.abs() <= f64::EPSILON => 1.0,
-            _ => slope,
-        };
-        let early = flavour == Flavour::SimpleItk;
-        (slope != 1.0 || inter != 0.0).then_some(Self { slope, inter, early })
-    }
-
     fn apply(self, value: f64) -> f32 {
         (value * self.slope + self.inter) as f32
     }
 }
 
 /// Type of the stored values.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
     U8,
     I8,
     U16,
@@ -51,25 +31,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The type with this NIfTI-1 code, if it is a real number.
-    pub(super) fn of(code: i16) -> Option<Self> {
-        Some(match code {
-            2 => Self::U8,
-            4 => Self::I16,
-            8 => Self::I32,
-            16 => Self::F32,
-            64 => Self::F64,
-            256 => Self::I8,
-            512 => Self::U16,
-            768 => Self::U32,
-            1024 => Self::I64,
-            1280 => Self::U64,
-            _ => return None,
-        })
-    }
-
     /// Bytes per value.
-    pub(super) fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         match self {
             Self::U8 | Self::I8 => 1,
             Self::U16 | Self::I16 => 2,
@@ -78,8 +41,24 @@ impl Kind {
         }
     }
 
+    /// Whether a number can be stored in this type.
+    pub(crate) fn holds(self, value: f64) -> bool {
+        let (low, high) = match self {
+            Self::U8 => (0.0, f64::from(u8::MAX)),
+            Self::I8 => (f64::from(i8::MIN), f64::from(i8::MAX)),
+            Self::U16 => (0.0, f64::from(u16::MAX)),
+            Self::I16 => (f64::from(i16::MIN), f64::from(i16::MAX)),
+            Self::U32 => (0.0, f64::from(u32::MAX)),
+            Self::I32 => (f64::from(i32::MIN), f64::from(i32::MAX)),
+            Self::U64 => (0.0, u64::MAX as f64),
+            Self::I64 => (i64::MIN as f64, i64::MAX as f64),
+            Self::F32 | Self::F64 => return true,
+        };
+        value.fract() == 0.0 && (low..=high).contains(&value)
+    }
+
     /// Appends the values that `bytes` hold; `big` says whether the most significant byte comes first.
-    pub(super) fn decode(self, bytes: &[u8], big: bool, scale: Option<Scale>, values: &mut Vec<f32>) {
+    pub(crate) fn decode(self, bytes: &[u8], big: bool, scale: Option<Scale>, values: &mut Vec<f32>) {
         macro_rules! decode {
             ($t:ty, $integer:expr) => {{
                 let chunks = bytes.as_chunks::<{ size_of::<$t>() }>().0.iter();

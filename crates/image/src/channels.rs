@@ -1,0 +1,78 @@
+//! Channels of a case from several files.
+
+use std::path::{Path, PathBuf};
+
+use ndarray::Array4;
+
+use crate::{Image, ImageError};
+
+/// Reads each file and stacks what they hold. The geometry is that of the first; the others must have its shape and spacing.
+pub(crate) fn stack(
+    channels: &[PathBuf],
+    read: impl Fn(&Path) -> Result<Image, ImageError>,
+) -> Result<Image, ImageError> {
+    let [first, others @ ..] = channels else {
+        return Err(ImageError::format(Path::new("image"), "no file given"));
+    };
+    let mut image = read(first)?;
+    if others.is_empty() {
+        return Ok(image);
+    }
+    let (each, z, y, x) = image.data.dim();
+    let standard = |data: Array4<f32>| -> Vec<f32> {
+        if !data.is_standard_layout() {
+            return data.iter().copied().collect();
+        }
+        let length = data.len();
+        let (mut values, offset) = data.into_raw_vec_and_offset();
+        values.drain(..offset.unwrap_or(0));
+        values.truncate(length);
+        values
+    };
+    let mut values = standard(std::mem::take(&mut image.data));
+    for other in others {
+        let next = read(other)?;
+        mismatch("shape (channels, z, y, x)", first, other, (each, z, y, x), next.data.dim())?;
+        if !next.geometry.same_spacing(&image.geometry) {
+            let (a, b) = (image.geometry.spacing, next.geometry.spacing);
+            mismatch("spacing (z, y, x) in mm", first, other, a, b)?;
+        }
+        let missing = (each * z * y * x * channels.len()).saturating_sub(values.len());
+        values.try_reserve_exact(missing).map_err(|_| {
+            ImageError::format(first, format!("not enough memory for {} channels", channels.len()))
+        })?;
+        values.extend(standard(next.data));
+    }
+    image.data = Array4::from_shape_vec((each * channels.len(), z, y, x), values)
+        .map_err(|e| ImageError::format(first, format!("cannot stack channels: {e}")))?;
+    Ok(image)
+}
+
+fn mismatch<T: PartialEq + std::fmt::Debug>(
+    what: &'static str,
+    first: &Path,
+    other: &Path,
+    expected: T,
+    found: T,
+) -> Result<(), ImageError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(ImageError::Mismatch {
+        what,
+        first: first.to_owned(),
+        other: other.to_owned(),
+        expected: format!("{expected:?}"),
+        found: format!("{found:?}"),
+    })
+}
+
+/// Whether labels need 16 bits: nnU-Net stores 8 if the largest is below 255. Negative labels are refused.
+#[cfg(any(feature = "stored", feature = "tiff"))]
+pub(crate) fn wide(path: &Path, labels: &crate::LabelMap) -> Result<bool, ImageError> {
+    if let Some(&negative) = labels.data.iter().find(|&&label| label < 0) {
+        let reason = format!("cannot write label {negative}: labels are written unsigned");
+        return Err(ImageError::format(path, reason));
+    }
+    Ok(labels.data.iter().any(|&label| label >= 255))
+}

@@ -1,0 +1,169 @@
+//! Files as SimpleITK reads and writes them, whatever their format.
+
+mod frame;
+#[cfg(feature = "gipl")]
+mod gipl;
+#[cfg(feature = "metaimage")]
+mod meta;
+#[cfg(feature = "nrrd")]
+mod nrrd;
+mod volume;
+
+use std::path::{Path, PathBuf};
+
+use crate::channels::stack;
+use crate::orient::{AxisCode, turn_image, turn_labels};
+use crate::stored::{Kind, Pixels};
+use crate::{CaseReader, Geometry, Image, ImageError, LabelMap};
+
+/// Endings that nnU-Net's SimpleITKIO lists, and those of the same formats with separate data files.
+pub(crate) const ENDINGS: &[&str] = &[
+    #[cfg(feature = "nifti")]
+    ".nii.gz",
+    #[cfg(feature = "nrrd")]
+    ".nrrd",
+    #[cfg(feature = "metaimage")]
+    ".mha",
+    #[cfg(feature = "gipl")]
+    ".gipl",
+    #[cfg(feature = "nrrd")]
+    ".nhdr",
+    #[cfg(feature = "metaimage")]
+    ".mhd",
+    #[cfg(feature = "gipl")]
+    ".gipl.gz",
+];
+
+/// A format of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    #[cfg(feature = "nifti")]
+    Nifti,
+    #[cfg(feature = "nrrd")]
+    Nrrd,
+    #[cfg(feature = "metaimage")]
+    Meta,
+    #[cfg(feature = "gipl")]
+    Gipl,
+}
+
+impl Format {
+    /// The format that the name of a file promises.
+    fn of(path: &Path) -> Result<Self, ImageError> {
+        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        #[cfg(feature = "nifti")]
+        if ends(&[".nii", ".nii.gz"]) {
+            return Ok(Self::Nifti);
+        }
+        #[cfg(feature = "nrrd")]
+        if ends(&[".nrrd", ".nhdr"]) {
+            return Ok(Self::Nrrd);
+        }
+        #[cfg(feature = "metaimage")]
+        if ends(&[".mha", ".mhd"]) {
+            return Ok(Self::Meta);
+        }
+        #[cfg(feature = "gipl")]
+        if ends(&[".gipl", ".gipl.gz"]) {
+            return Ok(Self::Gipl);
+        }
+
+        if path.is_dir() {
+            return Err(ImageError::io(path, std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+        }
+        let available = format!("SimpleITKIO ({})", ENDINGS.join(" "));
+        Err(ImageError::NoReader { what: path.display().to_string(), available })
+    }
+}
+
+/// Reader and writer of everything that SimpleITK reads, as far as its codecs are compiled in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SimpleItkReader {
+    /// Whether images are turned to RAS.
+    pub(crate) turn: bool,
+}
+
+impl SimpleItkReader {
+    fn read(self, path: &Path) -> Result<Image, ImageError> {
+        let image = read(path)?;
+        if !self.turn {
+            return Ok(image);
+        }
+        let channels = image.data.dim().0;
+        if channels != 1 {
+            let reason =
+                format!("expected a 3-D image to turn to RAS, found one with a fourth axis of {channels}");
+            return Err(ImageError::format(path, reason));
+        }
+        let axes =
+            AxisCode::of(&image.geometry).map_err(|e| ImageError::format(path, format!("{e} (to RAS)")))?;
+        let mut turned = turn_image(image, axes, AxisCode::RAS);
+        turned.geometry.file_axes = Some(axes);
+        Ok(turned)
+    }
+}
+
+impl CaseReader for SimpleItkReader {
+    fn name(&self) -> &'static str {
+        if self.turn { "SimpleITKIOWithReorient" } else { "SimpleITKIO" }
+    }
+
+    fn read_images(&self, channels: &[PathBuf]) -> Result<Image, ImageError> {
+        stack(channels, |path| self.read(path))
+    }
+
+    fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError> {
+        let Some(axes) = labels.geometry.file_axes.filter(|_| self.turn) else {
+            return write(path, &Pixels::of_labels(path, labels)?, &labels.geometry);
+        };
+        let turned = turn_labels(labels.clone(), AxisCode::RAS, axes);
+        // The reference stores 8 bits here in any case.
+        let pixels = match Pixels::of_labels(path, &turned)? {
+            Pixels::Labels(data, _) if data.iter().all(|&label| label < 256) => {
+                Pixels::Labels(data, Kind::U8)
+            }
+            _ => {
+                let reason = "SimpleITKIOWithReorient writes labels in 8 bits, found one above 255";
+                return Err(ImageError::format(path, reason));
+            }
+        };
+        write(path, &pixels, &turned.geometry)
+    }
+}
+
+fn read(path: &Path) -> Result<Image, ImageError> {
+    match Format::of(path)? {
+        #[cfg(feature = "nifti")]
+        Format::Nifti => crate::nifti::read_as_itk(path),
+        #[cfg(feature = "nrrd")]
+        Format::Nrrd => nrrd::read(path),
+        #[cfg(feature = "metaimage")]
+        Format::Meta => meta::read(path),
+        #[cfg(feature = "gipl")]
+        Format::Gipl => gipl::read(path),
+    }
+}
+
+fn write(path: &Path, pixels: &Pixels<'_>, geometry: &Geometry) -> Result<(), ImageError> {
+    match Format::of(path)? {
+        #[cfg(feature = "nifti")]
+        Format::Nifti => crate::nifti::write_as_itk(path, pixels, geometry),
+        #[cfg(feature = "nrrd")]
+        Format::Nrrd => nrrd::write(path, pixels, geometry),
+        #[cfg(feature = "metaimage")]
+        Format::Meta => meta::write(path, pixels, geometry),
+        #[cfg(feature = "gipl")]
+        Format::Gipl => gipl::write(path, pixels, geometry),
+    }
+}
+
+/// Writes an image of one channel as 32-bit floats, in the format that its name ends in: NIfTI (`.nii`, `.nii.gz`), NRRD
+/// (`.nrrd`, `.nhdr`), MetaImage (`.mha`, `.mhd`) or GIPL (`.gipl`, `.gipl.gz`). NRRD and MetaImage data are compressed.
+///
+/// # Errors
+/// More than one channel, a format that is not compiled in, a size that it cannot hold, or a file that cannot be written; no
+/// partial file is left.
+pub fn write_image(path: &Path, image: &Image) -> Result<(), ImageError> {
+    write(path, &Pixels::of_image(path, image)?, &image.geometry)
+}
