@@ -66,7 +66,8 @@ fn complete(checkpoint: &mut TrainingCheckpoint, from: &Path, model: Option<&Pat
         }
     }
     let fold = from.parent().and_then(Path::file_name).and_then(|name| name.to_str()?.strip_prefix("fold_"));
-    let fold = fold.map_or(Value::from(0), |fold| fold.parse::<u32>().map_or_else(|_| fold.into(), Value::from));
+    let fold =
+        fold.map_or(Value::from(0), |fold| fold.parse::<u32>().map_or_else(|_| fold.into(), Value::from));
     if !args.contains_key("fold") {
         args.insert("fold".to_owned(), fold);
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use nnunet_fingerprint::{DatasetJson, LabelRules};
 use nnunet_image::{CaseReader, Progress, reader_by_name, reader_for};
-use nnunet_infer::{Ensemble, InferError, Postprocessing, PostprocessingReport, copy_descriptions, ensemble_cases};
+use nnunet_infer::{
+    Ensemble, InferError, Postprocessing, PostprocessingReport, copy_descriptions, ensemble_cases,
+};
 use nnunet_plan::Plans;
 
 use crate::Error;
@@ -84,7 +86,13 @@ pub fn determine_postprocessing(
     dataset_json: Option<&Path>,
 ) -> Result<PostprocessingReport, Error> {
     let Description { rules, reader, file_ending } = Description::read(predictions, plans, dataset_json)?;
-    Ok(nnunet_infer::determine_postprocessing(predictions, references, &rules, reader.as_ref(), &file_ending)?)
+    Ok(nnunet_infer::determine_postprocessing(
+        predictions,
+        references,
+        &rules,
+        reader.as_ref(),
+        &file_ending,
+    )?)
 }
 
 /// Applies `postprocessing.json` or `postprocessing.pkl` to a folder of segmentations. `plans` and `dataset_json` default to

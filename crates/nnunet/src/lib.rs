@@ -52,13 +52,14 @@ mod selection;
 mod sharing;
 mod training;
 
+pub use checkpoints::convert_checkpoint;
 pub use convert::convert_msd;
+pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use error::Error;
 pub use folders::Folders;
-pub use checkpoints::convert_checkpoint;
-pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use predicting::{
-    PredictReport, PredictRequest, evaluate, evaluate_extended, plan_from_files, predict, preprocess_case_to_npz,
+    PredictReport, PredictRequest, evaluate, evaluate_extended, plan_from_files, predict,
+    preprocess_case_to_npz,
 };
 pub use project::{Project, TRAINER};
 pub use selection::{Selection, SelectionRequest};

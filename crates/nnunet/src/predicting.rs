@@ -7,8 +7,8 @@ use nnunet_fingerprint::{DatasetJson, Fingerprint, Fold, json, list_cases};
 use nnunet_image::npz::{NpzArray, write_npz};
 use nnunet_image::{Progress, reader_by_name, reader_for};
 use nnunet_infer::{
-    BatchOptions, CancelToken, ExtendedOptions, ExtendedSummary, InferError, Predictor, PredictorOptions, Summary,
-    evaluate_folder, evaluate_folder_extended,
+    BatchOptions, CancelToken, ExtendedOptions, ExtendedSummary, InferError, Predictor, PredictorOptions,
+    Summary, evaluate_folder, evaluate_folder_extended,
 };
 use nnunet_nn::{DeviceSpec, device};
 use nnunet_plan::{PlannerOptions, Plans, plan_experiment};

@@ -127,7 +127,8 @@ impl Project {
                 best = Some(candidate);
             }
         }
-        let best = best.ok_or_else(|| Error::Invalid("there is no trained model to choose from".to_owned()))?;
+        let best =
+            best.ok_or_else(|| Error::Invalid("there is no trained model to choose from".to_owned()))?;
         let report = determine_postprocessing(&best.source, &self.references(false)?, None, None)?;
         let after = report.after.foreground_mean.dice;
         self.write_selection(request, &models, &candidates, best, after)
@@ -206,9 +207,11 @@ impl Project {
         let there = folders.iter().flatten().find(|folder| folder.is_dir()).cloned();
         match (there, folders.into_iter().next()) {
             (Some(folder), _) => Ok(folder),
-            (None, Some(Ok(path))) => {
-                Err(Error::Missing { what: "folder of reference segmentations", path, hint: "give --raw DIR" })
-            }
+            (None, Some(Ok(path))) => Err(Error::Missing {
+                what: "folder of reference segmentations",
+                path,
+                hint: "give --raw DIR",
+            }),
             (None, Some(Err(error))) => Err(error),
             (None, None) => Err(Error::Invalid("no folder of reference segmentations".to_owned())),
         }

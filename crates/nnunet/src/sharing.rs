@@ -182,7 +182,11 @@ fn results(folder: &Path, all: bool) -> Result<Vec<PathBuf>, Error> {
     for entry in std::fs::read_dir(folder).map_err(|source| Error::io(folder, source))? {
         let path = entry.map_err(|source| Error::io(folder, source))?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let wanted = if all { !name.ends_with(".npz") && !name.starts_with('.') } else { short.contains(&name.as_str()) };
+        let wanted = if all {
+            !name.ends_with(".npz") && !name.starts_with('.')
+        } else {
+            short.contains(&name.as_str())
+        };
         // In a folder with probabilities, each has a pickle of its own; postprocessing has one, too.
         let pickle = name.ends_with(".pkl") && name != "postprocessing.pkl";
         if wanted && !pickle && path.is_file() {
@@ -220,7 +224,8 @@ pub fn import_model(archive: &Path, results: &Path) -> Result<Vec<PathBuf>, Erro
     let wrong = |reason: String| Error::Archive { path: archive.to_owned(), reason };
     let file = File::open(archive).map_err(|source| Error::io(archive, source))?;
     let length = file.metadata().map_err(|source| Error::io(archive, source))?.len();
-    let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| wrong(format!("not a whole zip archive: {e}")))?;
+    let mut zip =
+        ZipArchive::new(BufReader::new(file)).map_err(|e| wrong(format!("not a whole zip archive: {e}")))?;
     let targets = check(&mut zip, length).map_err(wrong)?;
     let mut models = BTreeSet::new();
     for (number, name) in &targets {
@@ -237,7 +242,10 @@ pub fn import_model(archive: &Path, results: &Path) -> Result<Vec<PathBuf>, Erro
             if copied == size {
                 return Ok(());
             }
-            Err(io::Error::new(io::ErrorKind::InvalidData, format!("unpacks to another size than {size} bytes")))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("unpacks to another size than {size} bytes"),
+            ))
         });
         result.map_err(|e| match e.kind() {
             io::ErrorKind::InvalidData => wrong(format!("{}: {e}", name.display())),
@@ -285,11 +293,16 @@ fn check(zip: &mut ZipArchive<BufReader<File>>, length: u64) -> Result<Vec<(usiz
         if entry.is_dir() {
             continue;
         }
-        let path = safe(&name).ok_or_else(|| format!("{name:?} leads out of the folder, or has no plain name"))?;
+        let path =
+            safe(&name).ok_or_else(|| format!("{name:?} leads out of the folder, or has no plain name"))?;
         model |= path.file_name().is_some_and(|name| name == "plans.json");
         targets.push((number, path));
     }
-    if model { Ok(targets) } else { Err("there is no plans.json; is this an archive of nnU-Net models?".to_owned()) }
+    if model {
+        Ok(targets)
+    } else {
+        Err("there is no plans.json; is this an archive of nnU-Net models?".to_owned())
+    }
 }
 
 /// A relative path of plain names.

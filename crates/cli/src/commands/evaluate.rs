@@ -23,7 +23,10 @@ pub(crate) fn evaluate(args: &EvaluateArgs, ui: Ui) -> Result<()> {
         let extended =
             nnunet::evaluate_extended(&args.reference, &args.prediction, &args.dataset_json, &options, file)?;
         for (class, m) in &extended.mean {
-            println!("{class}: NSD {:.4}, HD95 {:.2} mm, lesion F1 {:.4}", m.surface_dice, m.hausdorff_95, m.lesion_f1);
+            println!(
+                "{class}: NSD {:.4}, HD95 {:.2} mm, lesion F1 {:.4}",
+                m.surface_dice, m.hausdorff_95, m.lesion_f1
+            );
         }
         println!("{}", file.display());
     }

@@ -12,7 +12,8 @@ pub(crate) fn model(command: &ModelCommand, folders: &Folders) -> Result<()> {
         ModelCommand::Export(args) => export(args, folders),
         ModelCommand::Import(args) => {
             let results = folders.results.as_deref();
-            let results = results.context("the folder of results is not set: give --results DIR or set nnUNet_results")?;
+            let results = results
+                .context("the folder of results is not set: give --results DIR or set nnUNet_results")?;
             for folder in nnunet::import_model(&args.archive, results)? {
                 println!("{}", folder.display());
             }
@@ -28,11 +29,8 @@ pub(crate) fn model(command: &ModelCommand, folders: &Folders) -> Result<()> {
 
 fn export(args: &ModelExportArgs, folders: &Folders) -> Result<()> {
     let mut request = request(args, folders)?;
-    request.folds = args
-        .folds
-        .iter()
-        .map(|fold| Ok(fold.parse::<Fold>()?.folder_name()))
-        .collect::<Result<_>>()?;
+    request.folds =
+        args.folds.iter().map(|fold| Ok(fold.parse::<Fold>()?.folder_name())).collect::<Result<_>>()?;
     request.checkpoints = args.checkpoint.clone();
     request.predictions = args.predictions;
     for name in nnunet::export_model(&request, &args.output)? {
@@ -68,15 +66,20 @@ fn request(args: &ModelExportArgs, folders: &Folders) -> Result<ExportRequest> {
 
 fn only_dataset(folders: &Folders) -> Result<std::path::PathBuf> {
     let results = folders.results.as_deref();
-    let results = results.context("the folder of results is not set: give --results DIR or set nnUNet_results")?;
+    let results =
+        results.context("the folder of results is not set: give --results DIR or set nnUNet_results")?;
     let entries = std::fs::read_dir(results).with_context(|| results.display().to_string())?;
     let mut found: Vec<_> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_dir() && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("Dataset")))
+        .filter(|path| {
+            path.is_dir() && path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("Dataset"))
+        })
         .collect();
     match (found.pop(), found.is_empty()) {
         (Some(only), true) => Ok(only),
         (None, _) => bail!("{}: no data set has results there", results.display()),
-        (Some(_), false) => bail!("{}: more than one data set has results there; name one", results.display()),
+        (Some(_), false) => {
+            bail!("{}: more than one data set has results there; name one", results.display())
+        }
     }
 }

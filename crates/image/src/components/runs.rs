@@ -56,7 +56,9 @@ impl Runs {
     /// The runs of a plane with the numbers of their rows.
     pub(super) fn of_plane(&self, z: usize) -> impl Iterator<Item = (usize, Run)> {
         let rows = z * self.height..(z + 1) * self.height;
-        rows.flat_map(move |row| self.runs[self.row(row)].iter().map(move |run| (row - z * self.height, *run)))
+        rows.flat_map(move |row| {
+            self.runs[self.row(row)].iter().map(move |run| (row - z * self.height, *run))
+        })
     }
 
     fn row(&self, row: usize) -> Range<usize> {
@@ -88,7 +90,14 @@ impl Runs {
     }
 
     /// Joins the runs of a plane to those before them, as far back as plane `lowest`; runs are numbered from `first` on.
-    fn join_plane(&self, z: usize, lowest: usize, first: usize, connectivity: Connectivity, forest: &mut Forest) {
+    fn join_plane(
+        &self,
+        z: usize,
+        lowest: usize,
+        first: usize,
+        connectivity: Connectivity,
+        forest: &mut Forest,
+    ) {
         for y in 0..self.height {
             for (dz, dy) in NEIGHBOURS {
                 if z as isize + dz >= lowest as isize {
@@ -127,9 +136,8 @@ impl Runs {
         let (mut i, mut j) = (here.start, there.start);
         while i < here.end && j < there.end {
             let (a, b) = (self.runs[i], self.runs[j]);
-            let touch = |a: Run, b: Run| {
-                a.label == b.label && a.start < b.end + reach && b.start < a.end + reach
-            };
+            let touch =
+                |a: Run, b: Run| a.label == b.label && a.start < b.end + reach && b.start < a.end + reach;
             if touch(a, b) {
                 forest.join((i - first) as u32, (j - first) as u32);
             }
@@ -165,7 +173,10 @@ impl Runs {
 }
 
 /// The runs of a plane, and where those of each row end.
-fn plane_runs<T: Copy>(plane: ndarray::ArrayView2<'_, T>, value: &impl Fn(T) -> i16) -> (Vec<Run>, Vec<usize>) {
+fn plane_runs<T: Copy>(
+    plane: ndarray::ArrayView2<'_, T>,
+    value: &impl Fn(T) -> i16,
+) -> (Vec<Run>, Vec<usize>) {
     let (mut runs, mut ends) = (Vec::new(), Vec::with_capacity(plane.nrows()));
     for row in plane.outer_iter() {
         match row.as_slice() {

@@ -114,7 +114,8 @@ fn mean_of_files(files: &[PathBuf]) -> Result<Array4<f32>, InferError> {
             Some(sum) if sum.dim() == array.dim() => *sum += &array,
             Some(sum) => {
                 let (found, expected) = (array.shape().to_vec(), sum.shape().to_vec());
-                let reason = format!("probabilities of shape {found:?}, {} has {expected:?}", files[0].display());
+                let reason =
+                    format!("probabilities of shape {found:?}, {} has {expected:?}", files[0].display());
                 return Err(InferError::file(path, reason));
             }
         }
@@ -196,7 +197,9 @@ pub fn crossval_cases(models: &[PathBuf], folds: &[String]) -> Result<Vec<Ensemb
     for name in all {
         let mut paths = Vec::new();
         for (map, model) in maps.iter().zip(models) {
-            let path = map.get(name).ok_or_else(|| InferError::file(model, format!("no validation fold has {name}")))?;
+            let path = map
+                .get(name)
+                .ok_or_else(|| InferError::file(model, format!("no validation fold has {name}")))?;
             paths.push(path.clone());
         }
         cases.push((name.strip_suffix(".npz").unwrap_or(name).to_owned(), paths));

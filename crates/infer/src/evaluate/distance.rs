@@ -19,11 +19,8 @@ impl SurfaceDistances {
     ) -> Self {
         let union = &reference | &prediction;
         let bbox = bounding_box(union.view());
-        let inside = ndarray::s![
-            bbox.start[0]..bbox.end[0],
-            bbox.start[1]..bbox.end[1],
-            bbox.start[2]..bbox.end[2]
-        ];
+        let inside =
+            ndarray::s![bbox.start[0]..bbox.end[0], bbox.start[1]..bbox.end[1], bbox.start[2]..bbox.end[2]];
         let (reference, prediction) = (surface(reference.slice(inside)), surface(prediction.slice(inside)));
         Self {
             to_reference: distances(&prediction, &reference, spacing),

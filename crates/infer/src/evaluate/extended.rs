@@ -101,7 +101,8 @@ impl ExtendedMetrics {
         let lesions = lesion_counts(true_mask.view(), mask.view());
         let [found, missed, wrong] = [lesions.found, lesions.missed, lesions.wrong].map(|n| n as f64);
         let hausdorff = if both {
-            quantile(distances.to_reference.clone(), QUANTILE).max(quantile(distances.to_prediction.clone(), QUANTILE))
+            quantile(distances.to_reference.clone(), QUANTILE)
+                .max(quantile(distances.to_prediction.clone(), QUANTILE))
         } else {
             f64::NAN
         };
@@ -196,7 +197,10 @@ pub fn evaluate_folder_extended(
         }
         let metrics = rules.foreground_classes().iter().map(|class| {
             let ignore = rules.ignore_label();
-            (class.to_string(), ExtendedMetrics::compute(&reference, &prediction, spacing, class, ignore, options))
+            (
+                class.to_string(),
+                ExtendedMetrics::compute(&reference, &prediction, spacing, class, ignore, options),
+            )
         });
         let text = |path: &Path| path.to_string_lossy().into_owned();
         Ok(ExtendedCase {

@@ -15,7 +15,10 @@ pub(super) struct LesionCounts {
 }
 
 /// Counts components that are connected across faces, edges and corners.
-pub(super) fn lesion_counts(reference: ArrayView3<'_, bool>, prediction: ArrayView3<'_, bool>) -> LesionCounts {
+pub(super) fn lesion_counts(
+    reference: ArrayView3<'_, bool>,
+    prediction: ArrayView3<'_, bool>,
+) -> LesionCounts {
     let met = |mask: ArrayView3<'_, bool>, other: ArrayView3<'_, bool>| {
         let components = mask_components(mask, Connectivity::Corners);
         let mut met = vec![false; components.sizes.len()];

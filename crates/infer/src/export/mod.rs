@@ -48,7 +48,33 @@ pub fn export_logits(
     rules: &LabelRules,
     with_probabilities: bool,
 ) -> Result<Prediction, InferError> {
-    let logits = Logits::from_array(logits);
+    export_all(Logits::from_array(logits), properties, plans, configuration, rules, with_probabilities)
+}
+
+/// As [`export_logits`], for logits `(z, y, x, channel)`, which are not copied.
+///
+/// # Errors
+/// As [`export_logits`].
+pub fn export_logits_channels_last(
+    logits: Array4<f32>,
+    properties: &CaseProperties,
+    plans: &Plans,
+    configuration: &Configuration,
+    rules: &LabelRules,
+    with_probabilities: bool,
+) -> Result<Prediction, InferError> {
+    let logits = Logits::from_channels_last(logits);
+    export_all(logits, properties, plans, configuration, rules, with_probabilities)
+}
+
+fn export_all(
+    logits: Logits,
+    properties: &CaseProperties,
+    plans: &Plans,
+    configuration: &Configuration,
+    rules: &LabelRules,
+    with_probabilities: bool,
+) -> Result<Prediction, InferError> {
     let export = Export::new(properties, plans, configuration, rules, with_probabilities, logits.shape)?;
     let mut canvas = export.canvas()?;
     export.fill(&mut canvas, &export.block(export.whole()), &logits)?;
@@ -121,7 +147,11 @@ impl<'a> Export<'a> {
             new_spacing,
             options,
             taps,
-            placement: Placement { shape: properties.shape_before_cropping, bbox: properties.bbox, transpose },
+            placement: Placement {
+                shape: properties.shape_before_cropping,
+                bbox: properties.bbox,
+                transpose,
+            },
         })
     }
 
@@ -138,7 +168,8 @@ impl<'a> Export<'a> {
     /// The part of the cropped image that a box of the image as read has a share in.
     pub(crate) fn within(&self, region: &BoundingBox) -> Option<BoundingBox> {
         let Placement { bbox, transpose, .. } = &self.placement;
-        let start: [usize; 3] = std::array::from_fn(|axis| region.start[transpose[axis]].max(bbox.start[axis]));
+        let start: [usize; 3] =
+            std::array::from_fn(|axis| region.start[transpose[axis]].max(bbox.start[axis]));
         let end: [usize; 3] = std::array::from_fn(|axis| region.end[transpose[axis]].min(bbox.end[axis]));
         (0..3).all(|axis| start[axis] < end[axis]).then(|| BoundingBox {
             start: std::array::from_fn(|axis| start[axis] - bbox.start[axis]),
@@ -194,7 +225,9 @@ impl<'a> Export<'a> {
         };
         let placement = Placement { bbox, ..self.placement.clone() };
         let part = |taps: &[Taps; 3], first: [usize; 3]| {
-            std::array::from_fn(|axis| taps[axis].part(block.out.start[axis]..block.out.end[axis], first[axis]))
+            std::array::from_fn(|axis| {
+                taps[axis].part(block.out.start[axis]..block.out.end[axis], first[axis])
+            })
         };
         if let Some(taps) = &self.taps {
             return canvas.fill(logits, &part(taps, block.low.start), &placement, self.decision());

@@ -69,7 +69,8 @@ impl Canvas {
     ) -> Result<Self, InferError> {
         placement.check()?;
         let shape = placement.original_shape();
-        let probabilities = if with_probabilities { Some(background(channels, shape, decision)?) } else { None };
+        let probabilities =
+            if with_probabilities { Some(background(channels, shape, decision)?) } else { None };
         Ok(Self { labels: Array3::zeros(shape), probabilities })
     }
 

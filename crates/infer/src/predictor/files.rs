@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 use nnunet_image::Progress;
 use nnunet_preprocess::Store;
 
+use super::Predictor;
 use super::batch::{BatchOptions, Outcome, Prepared};
 use super::case::CaseInput;
 use super::output::{Output, previous_file};
-use super::Predictor;
 use crate::InferError;
 
 /// The share of one of several runs among which cases are distributed: every `num_parts`-th case, from number
@@ -50,7 +50,9 @@ impl Predictor {
         let prepare = |output: &Output<'_>, case: usize| {
             let (id, files) = &cases[case];
             let previous = match &options.previous_stage {
-                Some(folder) => Some(output.reader.read_labels(&previous_file(folder, id, output.ending)?)?),
+                Some(folder) => {
+                    Some(output.reader.read_labels(&previous_file(folder, id, output.ending)?)?)
+                }
                 None => None,
             };
             let image = output.reader.read_images(files)?;

@@ -33,7 +33,9 @@ impl<'a> Output<'a> {
         let reader =
             reader_by_name(&predictor.plans.image_reader_writer).map_err(|error| error.to_string())?;
         if options.probabilities_as_nifti && !cfg!(feature = "nifti") {
-            return Err("this build cannot write probabilities as NIfTI; build with the feature `nifti`".to_owned());
+            return Err(
+                "this build cannot write probabilities as NIfTI; build with the feature `nifti`".to_owned()
+            );
         }
         Ok(Self { folder, ending: &predictor.dataset.file_ending, reader, options })
     }

@@ -63,7 +63,10 @@ impl Properties {
         let bytes = std::fs::read(&path).map_err(|source| InferError::io(&path, source))?;
         let value = read_plain(&bytes).map_err(|reason| InferError::file(&path, reason))?;
         Self::from_pickle(&value).map_err(|key| {
-            InferError::file(&path, format!("{key} is missing or not as nnU-Net writes it for images of its readers"))
+            InferError::file(
+                &path,
+                format!("{key} is missing or not as nnU-Net writes it for images of its readers"),
+            )
         })
     }
 
@@ -185,8 +188,9 @@ fn from_nibabel(nibabel: &Plain) -> Option<Frame> {
     }
     let length = |column: usize| values.iter().map(|row| row[column] * row[column]).sum::<f64>().sqrt();
     let sign = [-1.0, -1.0, 1.0];
-    let direction =
-        std::array::from_fn(|i| std::array::from_fn(|j| sign[i] * values[i][j] / length(j).max(f64::MIN_POSITIVE)));
+    let direction = std::array::from_fn(|i| {
+        std::array::from_fn(|j| sign[i] * values[i][j] / length(j).max(f64::MIN_POSITIVE))
+    });
     Some((std::array::from_fn(|i| sign[i] * values[i][3]), direction, 3))
 }
 
@@ -228,7 +232,9 @@ mod tests {
     fn pickles_of_all_readers_come_back() {
         let folder = tempfile::tempdir().unwrap();
         let stem = folder.path().join("case.1");
-        for (reader, axes) in [("SimpleITKIO", 3), ("SimpleITKIO", 2), ("NibabelIO", 3), ("NibabelIOWithReorient", 3)] {
+        for (reader, axes) in
+            [("SimpleITKIO", 3), ("SimpleITKIO", 2), ("NibabelIO", 3), ("NibabelIOWithReorient", 3)]
+        {
             example(axes).write(&stem, reader).unwrap();
             assert_eq!(Properties::read(&stem).unwrap(), example(axes));
             std::fs::remove_file(folder.path().join("case.1.json")).unwrap();

@@ -210,7 +210,8 @@ impl Predictor {
                 return Err(InferError::PreviousStage { configuration, previous });
             }
             (None, Some(_)) => {
-                let text = format!("configuration {} does not continue another one's segmentations", self.name);
+                let text =
+                    format!("configuration {} does not continue another one's segmentations", self.name);
                 return Err(InferError::Model(text));
             }
             _ => {}

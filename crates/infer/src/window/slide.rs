@@ -6,7 +6,9 @@ use rayon::prelude::*;
 use super::mirror::{Flip, add_flipped, copy_flipped};
 use super::sums::{Sums, Tile};
 use crate::logits::{Logits, Values};
-use crate::{Accumulator, CancelToken, InferError, PredictorOptions, gaussian_importance_map, tile_positions};
+use crate::{
+    Accumulator, CancelToken, InferError, PredictorOptions, gaussian_importance_map, tile_positions,
+};
 
 /// What is slid over an image.
 pub(crate) trait TileNetwork: Sync {
@@ -256,7 +258,15 @@ mod tests {
             ..PredictorOptions::default()
         };
         let flips = flips(axes);
-        let window = Window { patch, planar: patch[0] == 1, heads: 2, flips: &flips, options: &options, region: None, cancel: &CancelToken::new() };
+        let window = Window {
+            patch,
+            planar: patch[0] == 1,
+            heads: 2,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let found = slide(&window, image(1, shape).view(), &[Pattern], &|_| {}).unwrap().to_array();
         assert_eq!(found, golden(bytes, (2, shape[0], shape[1], shape[2])));
     }
@@ -284,7 +294,15 @@ mod tests {
             let options =
                 PredictorOptions { tile_step_size: step, accumulator, ..PredictorOptions::default() };
             let flips = flips(&[1, 2]);
-            let window = Window { patch, planar: patch[0] == 1, heads: 3, flips: &flips, options: &options, region: None, cancel: &CancelToken::new() };
+            let window = Window {
+                patch,
+                planar: patch[0] == 1,
+                heads: 3,
+                flips: &flips,
+                options: &options,
+                region: None,
+                cancel: &CancelToken::new(),
+            };
             // Two networks: means of their logits.
             let found =
                 slide(&window, image.view(), &[Linear(2.0), Linear(4.0)], &|_| {}).unwrap().to_array();
@@ -305,12 +323,20 @@ mod tests {
             let cancel = CancelToken::new();
             let predict = |region| {
                 let patch = [8, 12, 6];
-                let window =
-                    Window { patch, planar: false, heads: 2, flips: &flips, options: &options, region, cancel: &cancel };
+                let window = Window {
+                    patch,
+                    planar: false,
+                    heads: 2,
+                    flips: &flips,
+                    options: &options,
+                    region,
+                    cancel: &cancel,
+                };
                 slide(&window, image.view(), &[Pattern], &|_| {}).map(|logits| logits.to_array())
             };
             let whole = predict(None).unwrap();
-            for (start, end) in [([2, 3, 4], [5, 8, 14]), ([10, 0, 0], [11, 1, 1]), ([0, 0, 0], [11, 9, 14])] {
+            for (start, end) in [([2, 3, 4], [5, 8, 14]), ([10, 0, 0], [11, 1, 1]), ([0, 0, 0], [11, 9, 14])]
+            {
                 let part = predict(Some(BoundingBox { start, end })).unwrap();
                 let expected =
                     whole.slice(s![.., start[0]..end[0], start[1]..end[1], start[2]..end[2]]).to_owned();
@@ -326,8 +352,15 @@ mod tests {
         let options = PredictorOptions::default();
         let flips = flips(&[]);
         let cancel = CancelToken::new();
-        let window =
-            Window { patch: [4; 3], planar: false, heads: 3, flips: &flips, options: &options, region: None, cancel: &cancel };
+        let window = Window {
+            patch: [4; 3],
+            planar: false,
+            heads: 3,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &cancel,
+        };
         let tiles = std::sync::atomic::AtomicUsize::new(0);
         let stop = |_: Progress<'_>| {
             tiles.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -342,7 +375,15 @@ mod tests {
     fn every_tile_is_reported() {
         let options = PredictorOptions { accumulator: Accumulator::F16, ..PredictorOptions::default() };
         let flips = flips(&[]);
-        let window = Window { patch: [4; 3], planar: false, heads: 3, flips: &flips, options: &options, region: None, cancel: &CancelToken::new() };
+        let window = Window {
+            patch: [4; 3],
+            planar: false,
+            heads: 3,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let seen = std::sync::Mutex::new(Vec::new());
         let progress = |p: Progress<'_>| seen.lock().unwrap().push((p.done, p.total));
         slide(&window, image(2, [4, 4, 6]).view(), &[Linear(1.0), Linear(1.0)], &progress).unwrap();
@@ -353,7 +394,15 @@ mod tests {
     fn logits_that_are_not_finite_are_an_error_with_their_place() {
         let options = PredictorOptions::default();
         let flips = flips(&[]);
-        let window = Window { patch: [2, 4, 4], planar: false, heads: 3, flips: &flips, options: &options, region: None, cancel: &CancelToken::new() };
+        let window = Window {
+            patch: [2, 4, 4],
+            planar: false,
+            heads: 3,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let mut image = image(2, [4, 5, 6]);
         for bad in [f32::NAN, f32::INFINITY] {
             image[[1, 2, 3, 4]] = bad;
@@ -366,7 +415,15 @@ mod tests {
     fn wrong_networks_and_empty_images_are_errors() {
         let options = PredictorOptions::default();
         let flips = flips(&[]);
-        let window = Window { patch: [2, 4, 4], planar: false, heads: 5, flips: &flips, options: &options, region: None, cancel: &CancelToken::new() };
+        let window = Window {
+            patch: [2, 4, 4],
+            planar: false,
+            heads: 5,
+            flips: &flips,
+            options: &options,
+            region: None,
+            cancel: &CancelToken::new(),
+        };
         let slid =
             |image: Array4<f32>, networks: &[Linear]| slide(&window, image.view(), networks, &|_| {}).err();
         let image = image(2, [4, 5, 6]);

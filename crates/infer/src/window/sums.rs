@@ -112,7 +112,9 @@ impl<N: Number> Buffers<N> {
         if let Some(voxel) = bad {
             let [_, y, x] = self.shape;
             let local = [voxel / (y * x), voxel / x % y, voxel % x];
-            return Err(InferError::NotFinite { voxel: std::array::from_fn(|axis| start[axis] + local[axis]) });
+            return Err(InferError::NotFinite {
+                voxel: std::array::from_fn(|axis| start[axis] + local[axis]),
+            });
         }
         Ok(Logits { shape: self.shape, channels: self.channels, values: values(self.logits) })
     }

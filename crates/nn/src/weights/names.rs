@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn names_of_a_unit_are_listed_twice_and_those_of_the_encoder_four_times() {
-        let names = ["encoder.s.conv.weight", "encoder.s.norm.bias", "decoder.seg_layers.0.bias"].map(str::to_owned);
+        let names =
+            ["encoder.s.conv.weight", "encoder.s.norm.bias", "decoder.seg_layers.0.bias"].map(str::to_owned);
         let all: Vec<_> = state_names(&names, false);
         let expected = [
             ("encoder.s.conv.weight", 0),

@@ -54,7 +54,11 @@ impl Plain {
     /// The value under a text key of a dictionary.
     pub fn get(&self, key: &str) -> Option<&Self> {
         let Self::Dict(entries) = self else { return None };
-        entries.iter().rev().find(|(k, _)| matches!(k, Self::Text(text) if text == key)).map(|(_, value)| value)
+        entries
+            .iter()
+            .rev()
+            .find(|(k, _)| matches!(k, Self::Text(text) if text == key))
+            .map(|(_, value)| value)
     }
 
     /// The items of a list or tuple.
@@ -109,10 +113,9 @@ impl Plain {
         match value {
             Json::Null => Self::None,
             Json::Bool(value) => Self::Bool(*value),
-            Json::Number(number) => number.as_i64().map_or_else(
-                || Self::Float(number.as_f64().unwrap_or(f64::NAN)),
-                Self::Int,
-            ),
+            Json::Number(number) => {
+                number.as_i64().map_or_else(|| Self::Float(number.as_f64().unwrap_or(f64::NAN)), Self::Int)
+            }
             Json::String(text) => Self::text(text.as_str()),
             Json::Array(items) => Self::List(items.iter().map(Self::from_json).collect()),
             Json::Object(map) => {

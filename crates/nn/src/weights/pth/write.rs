@@ -34,7 +34,9 @@ pub(in crate::weights) fn write(
         let tensor = weights.get(name.as_str()).ok_or_else(|| NnError::weight(name, "missing"))?;
         tensors.push(storages.add(tensor));
     }
-    let state = state_names(names, dropout).into_iter().map(|(name, number)| (Plain::Text(name), tensors[number].clone()));
+    let state = state_names(names, dropout)
+        .into_iter()
+        .map(|(name, number)| (Plain::Text(name), tensors[number].clone()));
     let root = root(checkpoint, Plain::Dict(state.collect()), optimizer(checkpoint, names, &mut storages));
     let stem = path.file_stem().map_or_else(|| "archive".into(), |stem| stem.to_string_lossy().into_owned());
     write_atomic(path, |out| archive(out, &stem, &write_plain(&root), &storages.tensors))
@@ -51,7 +53,8 @@ impl<'a> Storages<'a> {
     fn add(&mut self, tensor: &'a Tensor) -> Plain {
         let number = self.tensors.len();
         self.tensors.push(tensor);
-        let sizes = |values: Vec<usize>| Plain::Tuple(values.into_iter().map(|n| Plain::Int(n as i64)).collect());
+        let sizes =
+            |values: Vec<usize>| Plain::Tuple(values.into_iter().map(|n| Plain::Int(n as i64)).collect());
         let mut strides = vec![1; tensor.rank()];
         for axis in (1..tensor.rank()).rev() {
             strides[axis - 1] = strides[axis] * tensor.dims()[axis];
@@ -110,15 +113,17 @@ fn optimizer<'a>(checkpoint: &'a TrainingCheckpoint, names: &[String], storages:
 fn root(checkpoint: &TrainingCheckpoint, weights: Plain, optimizer: Plain) -> Plain {
     let entry = |key: &str| checkpoint.entries.get(key).map_or(Plain::None, Plain::from_json);
     let numbers = |value: &Value| with_nan(Plain::from_json(value));
-    let axes = checkpoint.mirror_axes.as_ref().map_or(Plain::None, |axes| {
-        Plain::Tuple(axes.iter().map(|&axis| Plain::Int(axis as i64)).collect())
-    });
+    let axes = checkpoint
+        .mirror_axes
+        .as_ref()
+        .map_or(Plain::None, |axes| Plain::Tuple(axes.iter().map(|&axis| Plain::Int(axis as i64)).collect()));
     let mut init_args = match entry("init_args") {
         Plain::Dict(entries) => entries,
         _ => Vec::new(),
     };
     let device = Plain::Call("torch".into(), "device".into(), vec![Plain::text("cpu")]);
-    for (key, value) in [("configuration", Plain::text(checkpoint.configuration.clone())), ("device", device)] {
+    for (key, value) in [("configuration", Plain::text(checkpoint.configuration.clone())), ("device", device)]
+    {
         init_args.retain(|(known, _)| *known != Plain::text(key));
         init_args.push((Plain::text(key), value));
     }
@@ -149,7 +154,10 @@ fn archive(out: &mut dyn Write, stem: &str, pickle: &[u8], tensors: &[&Tensor]) 
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut zip = ZipWriter::new_stream(out);
     let mut file = |name: &str, bytes: &[u8]| {
-        zip.start_file(format!("{stem}/{name}"), stored.large_file(bytes.len() as u64 > u64::from(u32::MAX)))?;
+        zip.start_file(
+            format!("{stem}/{name}"),
+            stored.large_file(bytes.len() as u64 > u64::from(u32::MAX)),
+        )?;
         zip.write_all(bytes)
     };
     file("data.pkl", pickle)?;
