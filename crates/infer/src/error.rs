@@ -98,7 +98,7 @@ pub enum InferError {
         bytes: usize,
     },
     /// A limit of memory that a case cannot be predicted within.
-    #[error("{what} needs {:.2} GB, the limit is {:.2} GB", *bytes as f64 / 1e9, *limit as f64 / 1e9)]
+    #[error("{what} needs {:.4} GB, the limit is {:.4} GB", *bytes as f64 / 1e9, *limit as f64 / 1e9)]
     MemoryLimit {
         /// What needs it.
         what: &'static str,

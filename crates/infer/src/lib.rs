@@ -56,9 +56,9 @@ pub use evaluate::{
     CaseSummary, Confusion, ExtendedCase, ExtendedMetrics, ExtendedOptions, ExtendedSummary, MeanMetrics,
     Metrics, Summary, evaluate_folder, evaluate_folder_extended,
 };
-pub use export::{Prediction, export_logits};
+pub use export::{Prediction, export_logits, export_logits_channels_last};
 pub use options::{Accumulator, PredictorOptions};
-pub use postprocess::{Postprocessing, PostprocessingReport, determine_postprocessing};
+pub use postprocess::{KeepLargest, Postprocessing, PostprocessingReport, determine_postprocessing};
 pub use predictor::{BatchOptions, CaseInput, Predictor, select_part};
 pub use rank::{
     MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,

@@ -83,6 +83,17 @@ impl Logits {
         Self { shape: [z, y, x], channels, values: Values::F32(values) }
     }
 
+    /// From an array `(z, y, x, channel)`, which is not copied if it is in standard layout.
+    pub(crate) fn from_channels_last(array: Array4<f32>) -> Self {
+        let (z, y, x, channels) = array.dim();
+        let values = if array.is_standard_layout() {
+            array.into_raw_vec_and_offset().0
+        } else {
+            array.iter().copied().collect()
+        };
+        Self { shape: [z, y, x], channels, values: Values::F32(values) }
+    }
+
     /// To an array `(channel, z, y, x)` in standard layout.
     pub(crate) fn to_array(&self) -> Array4<f32> {
         match &self.values {
@@ -114,6 +125,10 @@ mod tests {
         let logits = Logits::from_array(array.view());
         assert_eq!((logits.shape, logits.channels), ([2, 4, 5], 3));
         assert_eq!(logits.to_array(), array);
+        let turned = array.view().permuted_axes([1, 2, 3, 0]);
+        let copied = Logits::from_channels_last(turned.as_standard_layout().into_owned());
+        assert_eq!(copied.to_array(), array);
+        assert_eq!(Logits::from_channels_last(turned.to_owned()).to_array(), array);
     }
 
     #[test]

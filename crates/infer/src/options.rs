@@ -67,7 +67,7 @@ impl PredictorOptions {
 
     /// Most bytes to use for a case.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.memory_gb.map_or(usize::MAX, |gb| (gb * 1e9) as usize)
+        self.memory_gb.map_or(usize::MAX, |gb| (gb * 1e9).round() as usize)
     }
 }
 

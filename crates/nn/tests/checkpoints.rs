@@ -8,7 +8,8 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use common::{fill, golden, small};
-use nnunet_nn::weights::{read_safetensors, write_safetensors};
+use nnunet_nn::weights::pickle::{Plain, read_plain};
+use nnunet_nn::weights::{TrainingCheckpoint, read_safetensors, write_safetensors};
 use nnunet_nn::{Parameters, read_checkpoint};
 use nnunet_plan::NetworkKind;
 use zip::CompressionMethod;
@@ -216,8 +217,8 @@ fn broken_archives_are_refused_with_file_and_key() {
         key.contains("decoder.seg_layers.0.bias") && key.contains("missing, expected shape [2]"),
         "{key}"
     );
-    let class = with_pickle(b"ctorch\nFloatStorage\n", b"ctorch\nShortStorage\n");
-    assert!(class.contains(first) && class.contains("ShortStorage"), "{class}");
+    let class = with_pickle(b"ctorch\nFloatStorage\n", b"ctorch\nQInt8Storage\n");
+    assert!(class.contains(first) && class.contains("QInt8Storage"), "{class}");
     let call = with_pickle(b"_rebuild_tensor_v2", b"_rebuild_tensor_v9");
     assert!(call.contains(first) && call.contains("_rebuild_tensor_v9"), "{call}");
     let shape = with_pickle(b"K\x02K\x01K\x03K\x03t", b"K\x02K\x01K\xffK\xfft");
@@ -281,4 +282,80 @@ fn no_change_of_the_description_panics() {
         }
     }
     assert!(refused > length, "{refused} of {}", 5 * length);
+}
+
+#[test]
+fn a_checkpoint_is_converted_there_and_back_with_everything_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = small(NetworkKind::PlainConvUNet, 2);
+    let mut read = TrainingCheckpoint::read(&golden("plain2d.pth")).unwrap();
+    // All but one weight have momentum, as all but the lowest head do in nnU-Net's trainings.
+    read.momentum = read.weights.iter().skip(1).map(|(n, t)| (n.clone(), (t * 0.5).unwrap())).collect();
+    assert_eq!(
+        read.weights.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        plain().names().iter().collect::<Vec<_>>()
+    );
+    assert_eq!(read.entries["logging"]["lrs"], serde_json::json!([0.01]));
+    assert_eq!((&read.entries["_best_ema"], &read.entries["current_epoch"]), (&0.5.into(), &1.into()));
+
+    let ours = folder.path().join("checkpoint_final.safetensors");
+    read.write_safetensors(&ours).unwrap();
+    let theirs = folder.path().join("checkpoint_final.pth");
+    TrainingCheckpoint::read(&ours).unwrap().write_pth(&theirs, &spec).unwrap();
+    let back = TrainingCheckpoint::read(&theirs).unwrap();
+    let lists = |c: &TrainingCheckpoint| {
+        let list = |tensors: &[(String, Tensor)]| {
+            tensors.iter().map(|(name, tensor)| (name.clone(), values(tensor))).collect::<Vec<_>>()
+        };
+        (list(&c.weights), list(&c.momentum))
+    };
+    assert_eq!(lists(&back), lists(&read));
+    for key in ["logging", "_best_ema", "current_epoch"] {
+        assert_eq!(back.entries[key], read.entries[key], "{key}");
+    }
+    assert_eq!((&back.trainer_name, &back.configuration), (&"nnUNetTrainer".to_owned(), &"2d".to_owned()));
+    assert_eq!(back.mirror_axes, Some(vec![0, 1]));
+    let checkpoint = read_checkpoint(&theirs).unwrap();
+    let loaded = plain();
+    loaded.load_checkpoint(&checkpoint).unwrap();
+    // Another network's weights are refused by name.
+    let mut deeper = spec;
+    deeper.encoder_convs[0] = 1;
+    let error = read.write_pth(&folder.path().join("x.pth"), &deeper).unwrap_err().to_string();
+    assert!(error.contains("encoder.stages.0.0.convs.1"), "{error}");
+    assert!(!folder.path().join("x.pth").exists());
+}
+
+#[test]
+fn written_checkpoints_have_the_names_of_pytorch_in_its_order() {
+    let text = std::fs::read_to_string(golden("networks.json")).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint_final.pth");
+    for (name, kind, dims) in [
+        ("plain2d", NetworkKind::PlainConvUNet, 2),
+        ("plain3d", NetworkKind::PlainConvUNet, 3),
+        ("residual2d", NetworkKind::ResidualEncoderUNet, 2),
+        ("residual3d", NetworkKind::ResidualEncoderUNet, 3),
+    ] {
+        let spec = small(kind, dims);
+        let parameters = Parameters::new(&spec, 1, 2, 0, &Device::Cpu).unwrap();
+        let checkpoint = TrainingCheckpoint {
+            weights: parameters.to_map().into_iter().collect(),
+            momentum: Vec::new(),
+            trainer_name: "nnUNetTrainer".to_owned(),
+            configuration: "x".to_owned(),
+            mirror_axes: None,
+            entries: serde_json::Map::new(),
+        };
+        checkpoint.write_pth(&path, &spec).unwrap();
+        let mut archive = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        archive.by_name("checkpoint_final/data.pkl").unwrap().read_to_end(&mut bytes).unwrap();
+        let Plain::Dict(weights) = read_plain(&bytes).unwrap().get("network_weights").unwrap().clone() else {
+            panic!("no dictionary")
+        };
+        let keys: Vec<serde_json::Value> = weights.iter().map(|(key, _)| key.to_json()).collect();
+        assert_eq!(keys, *all[name]["keys"].as_array().unwrap(), "{name}");
+    }
 }

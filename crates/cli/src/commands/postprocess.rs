@@ -18,8 +18,8 @@ pub(crate) fn ensemble(args: &EnsembleArgs, ui: Ui) -> Result<()> {
 pub(crate) fn determine(args: &DeterminePostprocessingArgs, ui: Ui) -> Result<()> {
     let (plans, dataset) = (args.description.plans.as_deref(), args.description.dataset_json.as_deref());
     let report = nnunet::determine_postprocessing(&args.input, &args.reference, plans, dataset)?;
-    for classes in &report.postprocessing.steps {
-        let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
+    for step in &report.postprocessing.steps {
+        let names: Vec<String> = step.classes().iter().map(ToString::to_string).collect();
         println!("keep the largest component of {}", names.join(", "));
     }
     if report.postprocessing.steps.is_empty() {

@@ -48,7 +48,33 @@ pub fn export_logits(
     rules: &LabelRules,
     with_probabilities: bool,
 ) -> Result<Prediction, InferError> {
-    let logits = Logits::from_array(logits);
+    export_all(Logits::from_array(logits), properties, plans, configuration, rules, with_probabilities)
+}
+
+/// As [`export_logits`], for logits `(z, y, x, channel)`, which are not copied.
+///
+/// # Errors
+/// As [`export_logits`].
+pub fn export_logits_channels_last(
+    logits: Array4<f32>,
+    properties: &CaseProperties,
+    plans: &Plans,
+    configuration: &Configuration,
+    rules: &LabelRules,
+    with_probabilities: bool,
+) -> Result<Prediction, InferError> {
+    let logits = Logits::from_channels_last(logits);
+    export_all(logits, properties, plans, configuration, rules, with_probabilities)
+}
+
+fn export_all(
+    logits: Logits,
+    properties: &CaseProperties,
+    plans: &Plans,
+    configuration: &Configuration,
+    rules: &LabelRules,
+    with_probabilities: bool,
+) -> Result<Prediction, InferError> {
     let export = Export::new(properties, plans, configuration, rules, with_probabilities, logits.shape)?;
     let mut canvas = export.canvas()?;
     export.fill(&mut canvas, &export.block(export.whole()), &logits)?;

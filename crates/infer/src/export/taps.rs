@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use nnunet_image::{ResampleOptions, SeparateZ};
+use nnunet_image::{Method, ResampleOptions, SeparateZ};
 
 /// Which two samples of an axis a new sample lies between, and how much the upper one counts.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +54,7 @@ fn coordinates(old: usize, new: usize) -> impl Iterator<Item = f64> {
 }
 
 /// How to resample from one grid to another of the same extent, axis by axis; `None` for splines of a higher
-/// order.
+/// order and for the arithmetic of the torch variants.
 ///
 /// The spacings only decide whether the axis of the largest spacing is resampled on its own, by its own
 /// order.
@@ -65,6 +65,9 @@ pub(crate) fn axis_taps(
     new_spacing: [f64; 3],
     options: &ResampleOptions,
 ) -> Option<[Taps; 3]> {
+    if options.method != Method::Spline {
+        return None;
+    }
     let separate = separate_axis(options, spacing, new_spacing);
     let mut taps = Vec::with_capacity(3);
     for axis in 0..3 {

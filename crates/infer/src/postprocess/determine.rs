@@ -5,8 +5,8 @@ use nnunet_image::CaseReader;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::Postprocessing;
 use super::file::FUNCTION;
+use super::{KeepLargest, Postprocessing};
 use crate::evaluate::evaluate_pair;
 use crate::folder::{copy, create, files};
 use crate::{InferError, MeanMetrics, Summary, evaluate_folder};
@@ -46,7 +46,7 @@ pub fn determine_postprocessing(
     let mut best = before.clone();
 
     let labels = rules.foreground_labels().iter().copied().map(Class::Label).collect();
-    let all = Postprocessing { steps: vec![labels] };
+    let all = Postprocessing { steps: vec![KeepLargest::OfAll(labels)] };
     let with_all = trial.score(&all, predictions)?;
     if improves(&with_all, &before) {
         (accepted, best) = (all, with_all);
@@ -54,7 +54,7 @@ pub fn determine_postprocessing(
     let classes = rules.foreground_classes();
     for class in classes.iter().filter(|_| classes.len() > 1) {
         let mut one_more = accepted.clone();
-        one_more.steps.push(vec![class.clone()]);
+        one_more.steps.push(KeepLargest::Of(class.clone()));
         let scores = trial.score(&one_more, predictions)?;
         if dice(&scores, class) > dice(&best, class) {
             (accepted, best) = (one_more, scores);

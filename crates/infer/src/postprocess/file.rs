@@ -6,7 +6,7 @@ use nnunet_fingerprint::{Class, json};
 use nnunet_nn::weights::pickle::{Plain, read_plain, write_plain};
 use serde_json::Value;
 
-use super::Postprocessing;
+use super::{KeepLargest, Postprocessing};
 use crate::InferError;
 
 /// Where the reference's function lives, and its name.
@@ -45,9 +45,9 @@ impl Postprocessing {
                     format!("function {function} is not known, expected {FUNCTION}"),
                 ));
             }
-            let classes = argument.get(ARGUMENT).and_then(classes);
+            let step = argument.get(ARGUMENT).and_then(step);
             let wrong = || InferError::file(path, format!("{ARGUMENT}: expected labels, found {argument}"));
-            steps.push(classes.ok_or_else(wrong)?);
+            steps.push(step.ok_or_else(wrong)?);
         }
         Ok(Self { steps })
     }
@@ -58,7 +58,7 @@ impl Postprocessing {
     /// The file cannot be written.
     pub fn write_pickle(&self, path: &Path) -> Result<(), InferError> {
         let function = || Plain::Global(MODULE.to_owned(), FUNCTION.to_owned());
-        let arguments = |classes: &Vec<Class>| Plain::dict([(ARGUMENT, argument(classes))]);
+        let arguments = |step: &KeepLargest| Plain::dict([(ARGUMENT, argument(step))]);
         let value = Plain::Tuple(vec![
             Plain::List(self.steps.iter().map(|_| function()).collect()),
             Plain::List(self.steps.iter().map(arguments).collect()),
@@ -70,22 +70,19 @@ impl Postprocessing {
 
     /// The arguments of the steps, as `postprocessing.json` has them.
     pub(super) fn arguments(&self) -> Vec<Value> {
-        self.steps
-            .iter()
-            .map(|classes| serde_json::json!({ ARGUMENT: argument(classes).to_json() }))
-            .collect()
+        self.steps.iter().map(|step| serde_json::json!({ ARGUMENT: argument(step).to_json() })).collect()
     }
 }
 
-/// A single class stands alone, several in a list; a region is a tuple.
-fn argument(classes: &[Class]) -> Plain {
+/// One class stands alone, several in a list; a region is a tuple.
+fn argument(step: &KeepLargest) -> Plain {
     let one = |class: &Class| match class {
         Class::Label(label) => Plain::Int(i64::from(*label)),
         Class::Region(labels) => Plain::Tuple(labels.iter().map(|&l| Plain::Int(i64::from(l))).collect()),
     };
-    match classes {
-        [class] => one(class),
-        _ => Plain::List(classes.iter().map(one).collect()),
+    match step {
+        KeepLargest::Of(class) => one(class),
+        KeepLargest::OfAll(classes) => Plain::List(classes.iter().map(one).collect()),
     }
 }
 
@@ -102,15 +99,15 @@ fn pair(value: &Plain) -> Option<(Vec<Value>, Vec<Value>)> {
 }
 
 /// A label, a list of labels, or a list of labels and regions.
-fn classes(value: &Value) -> Option<Vec<Class>> {
+fn step(value: &Value) -> Option<KeepLargest> {
     let label = |value: &Value| value.as_i64().and_then(|label| i16::try_from(label).ok());
     let class = |value: &Value| match value.as_array() {
         Some(labels) => labels.iter().map(label).collect::<Option<_>>().map(Class::Region),
         None => label(value).map(Class::Label),
     };
     match value.as_array() {
-        Some(items) => items.iter().map(class).collect(),
-        None => class(value).map(|class| vec![class]),
+        Some(items) => items.iter().map(class).collect::<Option<_>>().map(KeepLargest::OfAll),
+        None => class(value).map(KeepLargest::Of),
     }
 }
 
@@ -123,15 +120,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("postprocessing.pkl");
         let steps = vec![
-            [1, 2, 3].map(Class::Label).to_vec(),
-            vec![Class::Label(2)],
-            vec![Class::Region(vec![2, 3])],
+            KeepLargest::OfAll([1, 2, 3].map(Class::Label).to_vec()),
+            KeepLargest::Of(Class::Label(2)),
+            KeepLargest::Of(Class::Region(vec![2, 3])),
         ];
         Postprocessing { steps: steps.clone() }.write_pickle(&path).unwrap();
         // A region that stands alone comes back as its labels: their union is the same.
         let read = Postprocessing::read(&path).unwrap();
         assert_eq!(read.steps[..2], steps[..2]);
-        assert_eq!(read.steps[2], [2, 3].map(Class::Label));
+        assert_eq!(read.steps[2], KeepLargest::OfAll([2, 3].map(Class::Label).to_vec()));
     }
 
     #[test]

@@ -20,25 +20,44 @@ use crate::folder::{create, files};
 /// ```
 /// use ndarray::array;
 /// use nnunet_fingerprint::Class;
-/// use nnunet_infer::Postprocessing;
+/// use nnunet_infer::{KeepLargest, Postprocessing};
 ///
 /// let mut labels = array![[[1i16, 1, 0, 2, 0, 1]]];
-/// let postprocessing = Postprocessing { steps: vec![vec![Class::Label(1)]] };
+/// let postprocessing = Postprocessing { steps: vec![KeepLargest::Of(Class::Label(1))] };
 /// postprocessing.apply(labels.view_mut());
 /// assert_eq!(labels, array![[[1i16, 1, 0, 2, 0, 0]]]);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Postprocessing {
-    /// The classes of each step; within a step their union counts as one.
-    pub steps: Vec<Vec<Class>>,
+    /// The steps, in order.
+    pub steps: Vec<KeepLargest>,
+}
+
+/// Whose largest component is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeepLargest {
+    /// That of the union of classes.
+    OfAll(Vec<Class>),
+    /// That of one class.
+    Of(Class),
+}
+
+impl KeepLargest {
+    /// The classes whose union counts.
+    pub fn classes(&self) -> &[Class] {
+        match self {
+            Self::OfAll(classes) => classes,
+            Self::Of(class) => std::slice::from_ref(class),
+        }
+    }
 }
 
 impl Postprocessing {
     /// Sets what is not in the largest components to 0, step by step. All components of the largest size stay; voxels are
     /// connected across faces, edges and corners.
     pub fn apply(&self, mut labels: ArrayViewMut3<'_, i16>) {
-        for classes in &self.steps {
-            let within = |label: i16| classes.iter().any(|class| class.labels().contains(&label));
+        for step in &self.steps {
+            let within = |label: i16| step.classes().iter().any(|class| class.labels().contains(&label));
             keep_largest_components(labels.view_mut(), within, Connectivity::Corners);
         }
     }

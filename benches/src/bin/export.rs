@@ -1,0 +1,93 @@
+//! Export of logits on a grid of 1.5 mm to an image of 0.8 mm in the plane.
+//!
+//! `cargo run --release -p nnunet-benches --bin export CLASSES [PLANES]` draws logits of PLANES × 273 × 273 (400 planes by
+//! default) and prints the seconds of the export to PLANES × 512 × 512, and the peak of memory in MB with what of it are the
+//! logits. `benches/export.py` times nnU-Net's function on the same.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use ndarray::Array4;
+use nnunet::fingerprint::DatasetJson;
+use nnunet::image::{BoundingBox, Geometry};
+use nnunet::infer::export_logits_channels_last;
+use nnunet::plan::Plans;
+use nnunet::preprocess::CaseProperties;
+use serde_json::json;
+
+const GRID: usize = 273;
+const IMAGE: usize = 512;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let classes: usize = arguments.next().map_or(Ok(5), |n| n.parse())?;
+    let planes: usize = arguments.next().map_or(Ok(400), |n| n.parse())?;
+    let mut state = 1u32;
+    let logits = Array4::from_shape_fn((planes, GRID, GRID, classes), |(z, y, x, c)| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((z + y + x) as f32 * 0.02 + c as f32).sin() * 3.0 + (state >> 8) as f32 / 16_777_216.0
+    });
+    let labels: serde_json::Map<_, _> = (0..classes)
+        .map(|label| (if label == 0 { "background".to_owned() } else { format!("l{label}") }, json!(label)))
+        .collect();
+    let dataset: DatasetJson = serde_json::from_value(json!({
+        "channel_names": {"0": "CT"}, "labels": labels, "numTraining": 1, "file_ending": ".nii.gz"
+    }))?;
+    let plans: Plans = serde_json::from_str(PLANS)?;
+    let configuration = plans.configuration("3d_fullres")?;
+    let shape = [planes, IMAGE, IMAGE];
+    let spacing = [1.5, 0.8, 0.8];
+    let properties = CaseProperties {
+        geometry: Geometry { spacing, ..Geometry::default() },
+        spacing,
+        shape_before_cropping: shape,
+        bbox: BoundingBox { start: [0; 3], end: shape },
+        shape_after_cropping: shape,
+        class_locations: Vec::new(),
+    };
+    let rules = dataset.label_rules()?;
+    let held = logits.len() * 4 / 1_000_000;
+    let begun = Instant::now();
+    let prediction = export_logits_channels_last(logits, &properties, &plans, &configuration, &rules, false)?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let sum: i64 = prediction.labels.data.iter().map(|&label| i64::from(label)).sum();
+    println!("{seconds:.2} s, peak {} MB, of which logits {held} MB (sum of labels {sum})", peak_mb()?);
+    Ok(())
+}
+
+/// Most memory that the process has had.
+fn peak_mb() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1000)
+}
+
+const PLANS: &str = r#"{
+    "dataset_name": "Dataset001_X", "plans_name": "nnUNetPlans", "image_reader_writer": "SimpleITKIO",
+    "original_median_spacing_after_transp": [1.5, 1.5, 1.5], "original_median_shape_after_transp": [400, 273, 273],
+    "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2],
+    "experiment_planner_used": "ExperimentPlanner", "foreground_intensity_properties_per_channel": {},
+    "configurations": {"3d_fullres": {
+        "data_identifier": "x", "preprocessor_name": "DefaultPreprocessor", "batch_size": 2,
+        "patch_size": [64, 64, 64], "median_image_size_in_voxels": [400.0, 273.0, 273.0],
+        "spacing": [1.5, 1.5, 1.5], "normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [false],
+        "resampling_fn_data": "resample_data_or_seg_to_shape", "resampling_fn_seg": "resample_data_or_seg_to_shape",
+        "resampling_fn_data_kwargs": {"is_seg": false, "order": 3, "order_z": 0, "force_separate_z": null},
+        "resampling_fn_seg_kwargs": {"is_seg": true, "order": 1, "order_z": 0, "force_separate_z": null},
+        "resampling_fn_probabilities": "resample_data_or_seg_to_shape",
+        "resampling_fn_probabilities_kwargs": {"is_seg": false, "order": 1, "order_z": 0, "force_separate_z": null},
+        "architecture": {
+            "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+            "arch_kwargs": {
+                "n_stages": 2, "features_per_stage": [4, 8], "conv_op": "torch.nn.modules.conv.Conv3d",
+                "kernel_sizes": [[3, 3, 3], [3, 3, 3]], "strides": [[1, 1, 1], [2, 2, 2]],
+                "n_conv_per_stage": [2, 2], "n_conv_per_stage_decoder": [2], "conv_bias": true,
+                "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+                "norm_op_kwargs": {"eps": 1e-05, "affine": true}, "dropout_op": null, "dropout_op_kwargs": null,
+                "nonlin": "torch.nn.LeakyReLU", "nonlin_kwargs": {"inplace": true}
+            },
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"]
+        },
+        "batch_dice": false
+    }}
+}"#;
