@@ -49,11 +49,15 @@ proptest! {
         let tile = values(drawn.channels * drawn.size.iter().product::<usize>());
         set_isa(isa);
         let expected = tracked(&network, drawn.channels, drawn.size, &tile);
+        // Over a few voxels a norm may divide by next to nothing; such networks magnify every rounding.
+        let nudged: Vec<f32> = tile.iter().enumerate().map(|(i, v)| v * (1.0 + 1e-5 * (i as f32).sin())).collect();
+        let magnified = relative(&tracked(&network, drawn.channels, drawn.size, &nudged), &expected) / 1e-5;
+        prop_assume!(magnified < 10.0);
         let executor = Executor::new(&network, drawn.size, Precision::F32).unwrap();
         let (first, again) = (executor.forward(&tile).unwrap(), executor.forward(&tile).unwrap());
         set_isa(Isa::Avx512);
         let apart = relative(&first, &expected);
-        prop_assert!(apart < 1e-5, "{apart:e}");
+        prop_assert!(apart < 1e-5, "{apart:e} where changes are magnified by {magnified}");
         prop_assert_eq!(first, again);
     }
 }

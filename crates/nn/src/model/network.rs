@@ -67,6 +67,14 @@ impl Network {
         Ok(Self { stem, stages, decoder })
     }
 
+    /// Weight and bias of the head of the lowest resolution, if there are others.
+    pub(super) fn lowest_head(&self) -> Option<(&Tensor, &Tensor)> {
+        match &self.decoder[..] {
+            [lowest, _, ..] => Some((&lowest.head_weight, &lowest.head_bias)),
+            _ => None,
+        }
+    }
+
     /// Logits, lowest resolution first; only those of the full resolution unless `deep`.
     pub(super) fn forward(&self, x: Tensor, deep: bool) -> Result<Vec<Tensor>> {
         let mut x = match &self.stem {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Tensor, Var};
 use nnunet_plan::NetworkSpec;
 
 use super::executor::Program;
-use super::layers::Source;
+use super::layers::{Source, spatial};
 use super::network::Network;
 use super::parameters::Parameters;
 use super::tape::{Graph, forward_deep};
-use crate::{NnError, Precision};
+use crate::{ConvGeometry, NnError, Precision, conv};
 
 /// `PlainConvUNet` or `ResidualEncoderUNet`, in 2-D or 3-D.
 ///
@@ -21,6 +21,9 @@ pub struct UNet {
     plain: Network,
     /// The weights as autograd follows them, in order, and the layers over them.
     weights: Vec<Tensor>,
+    /// Weight and bias of the head of the lowest resolution, if there are others; it stands apart, so that it gets no gradient
+    /// where it has no part in the loss.
+    lowest: Option<(Tensor, Tensor)>,
     graph: Arc<Graph>,
     precision: Precision,
     spec: NetworkSpec,
@@ -68,12 +71,16 @@ impl UNet {
         for stride in &spec.strides {
             (0..3).for_each(|axis| divisor[axis] *= stride[axis]);
         }
-        let weights: Vec<Tensor> = parameters.vars().iter().map(|var| var.as_tensor().clone()).collect();
         let tracked = Network::new(spec, in_channels, &View { parameters, tracked: true })?;
+        let lowest = tracked.lowest_head().map(|(weight, bias)| (weight.clone(), bias.clone()));
+        let apart = |var: &Var| lowest.as_ref().is_some_and(|(w, b)| [w.id(), b.id()].contains(&var.id()));
+        let weights = parameters.vars().iter().filter(|var| !apart(var)).map(|var| var.as_tensor().clone());
+        let weights: Vec<Tensor> = weights.collect();
         Ok(Self {
             plain: Network::new(spec, in_channels, &View { parameters, tracked: false })?,
             graph: Arc::new(Graph::new(&tracked, &weights)?),
             weights,
+            lowest,
             precision: Precision::F32,
             spec: spec.clone(),
             in_channels,
@@ -123,6 +130,10 @@ impl UNet {
         }
         let x = self.channels_last(x)?;
         let mut outputs = forward_deep(&self.graph, &x, &self.weights, self.precision.is_bf16())?;
+        if let (Some((weight, bias)), Some(lowest)) = (&self.lowest, outputs.first_mut()) {
+            let geometry = ConvGeometry::same([1; 3], [1; 3]);
+            *lowest = conv(lowest, &spatial(weight)?, Some(bias), &geometry)?;
+        }
         outputs.reverse();
         Ok(outputs)
     }

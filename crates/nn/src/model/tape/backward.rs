@@ -42,6 +42,11 @@ impl Graph {
                         gradients.head(weight, bias, *input, dy);
                     }
                 }
+                Node::Tap { input } => {
+                    if let Some(dy) = heads.next().filter(|dy| !is_zero(dy)) {
+                        gradients.add(*input, dy.to_vec());
+                    }
+                }
                 Node::Unit { unit, input, output } => gradients.unit(unit, *input, *output),
                 Node::Pool { stride, input, output } => gradients.pool(*stride, *input, *output),
                 Node::Merge { main, other, output, slope } => gradients.merge(*main, *other, *output, *slope),
@@ -83,8 +88,8 @@ impl Gradients<'_> {
     }
 
     fn head(&mut self, weight: &Weight, bias: &Weight, input: usize, dy: &[f32]) {
-        // A head without weight in the loss has a gradient of zeros.
-        if dy.par_chunks(CHUNK).all(|values| values.iter().all(|v| *v == 0.0)) {
+        // A head without part in the loss has a gradient of zeros.
+        if is_zero(dy) {
             return;
         }
         self.set(bias, &sum_channels(dy, weight.shape[0]));
@@ -153,6 +158,10 @@ impl Gradients<'_> {
         let w = self.weights.of(weight);
         self.add(low, conv_transpose_backward_data(&up, x.dims, w, channels, stride));
     }
+}
+
+fn is_zero(values: &[f32]) -> bool {
+    values.par_chunks(CHUNK).all(|values| values.iter().all(|v| *v == 0.0))
 }
 
 /// Behind a leaky ReLU: `y` has the sign of its input.

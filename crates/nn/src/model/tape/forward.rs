@@ -25,7 +25,7 @@ impl Kept {
     }
 }
 
-/// Activations by number, and the logits of the heads, lowest resolution first.
+/// Activations by number, and what the network gives out, lowest resolution first.
 pub(super) struct Pass {
     pub(super) acts: Vec<Option<Kept>>,
     pub(super) logits: Vec<(Vec<f32>, Dims)>,
@@ -86,6 +86,12 @@ impl Pass {
             Node::Join { weight, bias, low, skip, output } => {
                 let kept = join(weight, bias, self.act(*low), self.act(*skip), weights);
                 (*output, kept)
+            }
+            Node::Tap { input } => {
+                let x = self.act(*input);
+                let tapped = (x.source().collect(x.dims).into_owned(), x.dims);
+                self.logits.push(tapped);
+                return;
             }
             Node::Head { weight, bias, input } => {
                 let x = self.act(*input);

@@ -65,6 +65,10 @@ pub(super) enum Node {
         skip: Act,
         output: Act,
     },
+    /// An activation that is given out, for a head outside.
+    Tap {
+        input: Act,
+    },
     /// Logits.
     Head {
         weight: Weight,
@@ -83,7 +87,8 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// The graph of a network over the given weights, all of which it uses.
+    /// The graph of a network over the given weights; those of the head of the lowest resolution are not among them if there
+    /// are others, since it may have no part in the loss and then must have no gradient.
     pub(in crate::model) fn new(network: &Network, weights: &[Tensor]) -> Result<Self> {
         let mut builder = Builder { nodes: Vec::new(), acts: 1, starts: HashMap::new() };
         let mut start = 0;
@@ -115,6 +120,10 @@ impl Graph {
             x = output;
             for unit in &stage.units {
                 x = builder.unit(unit, x)?;
+            }
+            if network.lowest_head().is_some_and(|(weight, _)| weight.id() == stage.head_weight.id()) {
+                builder.nodes.push(Node::Tap { input: x });
+                continue;
             }
             let (weight, bias) = (builder.weight(&stage.head_weight)?, builder.weight(&stage.head_bias)?);
             builder.nodes.push(Node::Head { weight, bias, input: x });

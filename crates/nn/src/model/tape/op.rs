@@ -9,7 +9,8 @@ use super::graph::Graph;
 use crate::kernels::Dims;
 use crate::ops::{dims, shape, slice, tensor, with_values};
 
-/// Channels-last logits of all heads, lowest resolution first, for a channels-last input.
+/// What the network gives out for a channels-last input, lowest resolution first: logits of the heads, but for the lowest of
+/// several, of which it is the head's input.
 pub(in crate::model) fn forward_deep(
     graph: &Arc<Graph>,
     x: &Tensor,

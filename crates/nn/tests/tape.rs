@@ -1,0 +1,97 @@
+//! The network as one operation against its layers as operations of their own: logits and all gradients.
+//!
+//! Tolerance: 1e-5 relative in the L2 norm for logits, 1e-4 for gradients, whose sums run in another order.
+
+mod common;
+mod drawn;
+
+use candle_core::{Device, Tensor, Var};
+use common::fill;
+use drawn::{Drawn, drawn};
+use nnunet_nn::{Parameters, Precision, UNet};
+use proptest::prelude::*;
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn relative(found: &[f32], expected: &[f32], floor: f64) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let squares = |f: &dyn Fn(usize) -> f64| (0..found.len()).map(|i| f(i).powi(2)).sum::<f64>();
+    let apart = squares(&|i| f64::from(found[i]) - f64::from(expected[i]));
+    (apart / (squares(&|i| f64::from(expected[i])) + floor * floor)).sqrt()
+}
+
+fn wave(shape: &[usize], step: f64) -> Tensor {
+    let values: Vec<f32> =
+        (0..shape.iter().product()).map(|i: usize| (step * i as f64).cos() as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+/// Logits of all heads, gradients of the input and of all weights.
+fn results(outputs: &[Tensor], x: &Var, parameters: &Parameters) -> (Vec<Vec<f32>>, Vec<Option<Vec<f32>>>) {
+    let loss = |y: &Tensor| (y * wave(y.dims(), 0.37)).unwrap().sum_all().unwrap();
+    let mut sum = loss(&outputs[0]);
+    for y in &outputs[1..] {
+        sum = (sum + loss(y)).unwrap();
+    }
+    let gradients = sum.backward().unwrap();
+    let of = |tensor: &Tensor| gradients.get(tensor).map(flat);
+    let all = std::iter::once(of(x)).chain(parameters.vars().iter().map(|var| of(var))).collect();
+    (outputs.iter().map(flat).collect(), all)
+}
+
+/// Checks a network; one that magnifies small changes of its input, as a norm over a few voxels may, is passed over.
+fn check(drawn: &Drawn, precision: Precision, bounds: [f64; 2]) -> Result<(), TestCaseError> {
+    let parameters = Parameters::new(&drawn.spec, drawn.channels, drawn.classes, 0, &Device::Cpu).unwrap();
+    fill(&parameters);
+    let network = UNet::new(&drawn.spec, drawn.channels, drawn.classes, &parameters).unwrap();
+    let network = network.with_precision(precision);
+    let [z, y, x] = drawn.size;
+    let input = Var::from_tensor(&wave(&[2, drawn.channels, z, y, x], 0.9)).unwrap();
+    let (logits, gradients) = results(&network.forward_deep(&input).unwrap(), &input, &parameters);
+    let layers = network.forward_layers(&input, &parameters).unwrap();
+    let nudge = ((wave(input.dims(), 0.53) * 1e-5).unwrap() + 1.0).unwrap();
+    let nudged = network.forward_layers(&(input.as_tensor() * nudge).unwrap(), &parameters).unwrap();
+    for (nudged, expected) in nudged.iter().zip(&layers) {
+        prop_assume!(relative(&flat(nudged), &flat(expected), 1e-6) < 1e-4);
+    }
+    let (expected_logits, expected) = results(&layers, &input, &parameters);
+    for (found, expected) in logits.iter().zip(&expected_logits) {
+        let apart = relative(found, expected, 1e-6);
+        assert!(apart < bounds[0], "logits: {apart:e}");
+    }
+    // A gradient that is zero but for rounding, like that of a bias before a norm, is small beside the largest.
+    let length = |v: &Vec<f32>| v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    let largest = expected.iter().flatten().map(length).fold(0.0, f64::max);
+    let names = std::iter::once("input").chain(parameters.names().iter().map(String::as_str));
+    for ((found, expected), name) in gradients.iter().zip(&expected).zip(names) {
+        let (found, expected) = (found.as_ref().unwrap(), expected.as_ref().unwrap());
+        let apart = relative(found, expected, 1e-2 * largest);
+        assert!(apart < bounds[1], "{name}: {apart:e}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
+
+    #[test]
+    fn any_network(drawn in drawn()) {
+        check(&drawn, Precision::F32, [1e-5, 1e-4])?;
+    }
+}
+
+#[test]
+fn a_head_without_part_in_the_loss_has_no_gradient() {
+    let spec = common::small(nnunet_plan::NetworkKind::PlainConvUNet, 3);
+    let parameters = Parameters::new(&spec, 1, 2, 0, &Device::Cpu).unwrap();
+    fill(&parameters);
+    let network = UNet::new(&spec, 1, 2, &parameters).unwrap();
+    let outputs = network.forward_deep(&wave(&[1, 1, 4, 8, 8], 0.9)).unwrap();
+    let gradients = outputs[0].sum_all().unwrap().backward().unwrap();
+    for (name, var) in parameters.names().iter().zip(parameters.vars()) {
+        let expected = !name.starts_with("decoder.seg_layers.0");
+        assert_eq!(gradients.get(var).is_some(), expected, "{name}");
+    }
+}
