@@ -86,7 +86,7 @@ fn attack(file: &Path, readers: &[&str], rounds: usize) -> [usize; 2] {
         let bytes = damage(&whole, &mut draw);
         std::fs::write(&path, &bytes).unwrap();
         for reader in readers {
-            match reader_by_name(reader).unwrap().read_images(&[path.clone()]) {
+            match reader_by_name(reader).unwrap().read_images(std::slice::from_ref(&path)) {
                 Ok(image) => {
                     assert!(image.data.len() <= most(bytes.len()), "{name:?}: {:?}", image.data.dim());
                     assert!(
@@ -213,7 +213,7 @@ fn damaged_dicom_files() {
         for _ in 0..40 {
             let bytes = damage(&whole[128..], &mut draw);
             std::fs::write(&path, [&whole[..128], &bytes].concat()).unwrap();
-            match nnunet_image::read_dicom_files(&[path.clone()]) {
+            match nnunet_image::read_dicom_files(std::slice::from_ref(&path)) {
                 Ok(image) => assert!(image.data.len() <= 2048 * bytes.len()),
                 Err(error) => {
                     let text = error.to_string();
@@ -229,7 +229,7 @@ fn lie(folder: &Path, name: &str, header: &str, data: &[u8]) -> (PathBuf, String
     let path = folder.join(name);
     std::fs::write(&path, [header.as_bytes(), data].concat()).unwrap();
     let reader = reader_by_name("SimpleITKIO").unwrap();
-    let error = reader.read_images(&[path.clone()]).unwrap_err().to_string();
+    let error = reader.read_images(std::slice::from_ref(&path)).unwrap_err().to_string();
     assert!(error.contains(name), "{error}");
     (path, error)
 }
