@@ -29,6 +29,8 @@
 //! | `gipl` | yes | GIPL: `.gipl`, `.gipl.gz` (`SimpleITKIO`) |
 //! | `tiff` | yes | TIFF stacks with a JSON file for their spacing: `.tif`, `.tiff` (`Tiff3DIO`) |
 //! | `natural` | yes | 2-D `.png`, `.bmp` and `.tif`, grey or in colour (`NaturalImage2DIO`) |
+//! | `dicom` | no | DICOM series as input: [`read_dicom_series`], [`read_dicom_files`], [`dicom_series`] |
+//! | `dicom-jpeg2000` | no | JPEG 2000 in DICOM files |
 //! | `npz` | yes | NumPy archives (`npz`) |
 //!
 //! All codecs are pure Rust. Reading takes memory for the values that a file really holds: a header that promises more is
@@ -40,6 +42,8 @@ mod components;
 #[cfg_attr(not(all(feature = "nifti", feature = "nrrd", feature = "metaimage")), allow(dead_code))]
 mod channels;
 mod crop;
+#[cfg(feature = "dicom")]
+mod dicom;
 mod error;
 pub mod fs;
 mod geometry;
@@ -66,6 +70,8 @@ pub use components::{
     Components, Connectivity, connected_components, keep_largest_components, mask_components,
 };
 pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_box, nonzero_mask};
+#[cfg(feature = "dicom")]
+pub use dicom::{DicomSeries, dicom_series, read_dicom_files, read_dicom_series};
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};
 #[cfg(feature = "stored")]

@@ -66,6 +66,17 @@ fn image(
     Ok(Image { data, geometry })
 }
 
+/// Refuses spacings of 0 and numbers that are not finite.
+fn check_frame(path: &Path, geometry: &Geometry) -> Result<(), ImageError> {
+    let Geometry { spacing, origin, direction, .. } = geometry;
+    let numbers = spacing.iter().chain(origin).chain(direction.as_flattened());
+    if numbers.copied().all(f64::is_finite) && !spacing.contains(&0.0) {
+        return Ok(());
+    }
+    let found = format!("spacing {spacing:?} (z, y, x), origin {origin:?}, direction {direction:?}");
+    Err(ImageError::format(path, format!("{found}: expected finite numbers and a spacing above 0")))
+}
+
 /// Reader and writer of 3-D files as nibabel reads and writes them: spacing as in the header, any affine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NibabelReader {
@@ -82,6 +93,7 @@ impl NibabelReader {
         };
         let geometry = frame::nibabel(&header, &shape);
         let found = image(path, (1, z, y, x), values, geometry)?;
+        check_frame(path, &found.geometry)?;
         if !self.turn {
             return Ok(found);
         }
@@ -92,6 +104,7 @@ impl NibabelReader {
         let mut turned = turn_image(found, axes, AxisCode::RAS);
         if axes != AxisCode::RAS {
             frame::rezoom(&mut turned.geometry, header.version);
+            check_frame(path, &turned.geometry)?;
         }
         turned.geometry.file_axes = Some(axes);
         Ok(turned)

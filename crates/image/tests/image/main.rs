@@ -2,6 +2,8 @@
 //! and simple versions of itself, and against broken files.
 
 mod crop;
+#[cfg(all(feature = "dicom", feature = "nrrd", feature = "nifti", feature = "npz"))]
+mod dicom;
 #[cfg(feature = "nifti")]
 mod errors;
 #[cfg(all(
@@ -13,6 +15,14 @@ mod errors;
     feature = "npz"
 ))]
 mod formats;
+#[cfg(all(
+    feature = "nifti",
+    feature = "nrrd",
+    feature = "metaimage",
+    feature = "gipl",
+    feature = "natural"
+))]
+mod mutations;
 #[cfg(feature = "nifti")]
 mod nifti;
 #[cfg(feature = "nifti")]

@@ -1,0 +1,108 @@
+//! Lengths that a file cannot hold, found before the parser takes memory for them.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use dicom_core::header::Header;
+use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
+use dicom_parser::dataset::LazyDataToken;
+use dicom_parser::dataset::lazy_read::LazyDataSetReader;
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+
+use crate::ImageError;
+
+/// Bytes before the four letters DICM.
+pub(super) const PREAMBLE: usize = 128;
+const META: usize = PREAMBLE + 4;
+/// Nested sequences beyond this are taken for a lie.
+const DEEPEST: usize = 64;
+
+/// Whether a file starts like a DICOM file.
+pub(super) fn is_dicom(path: &Path) -> Result<bool, ImageError> {
+    let io = |e| ImageError::io(path, e);
+    let mut start = Vec::new();
+    File::open(path).map_err(io)?.take(META as u64).read_to_end(&mut start).map_err(io)?;
+    Ok(start.get(PREAMBLE..) == Some(b"DICM"))
+}
+
+/// The bytes of a file in which every length has been checked.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    let io = |e| ImageError::io(path, e);
+    let file = File::open(path).map_err(io)?;
+    let about = file.metadata().map_err(io)?;
+    if !about.is_file() {
+        return Err(ImageError::format(path, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(about.len()).read_to_end(&mut bytes).map_err(io)?;
+    check(path, &bytes)?;
+    Ok(bytes)
+}
+
+fn check(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
+    let wrong = |reason: String| ImageError::format(path, reason);
+    if bytes.get(PREAMBLE..META) != Some(b"DICM") {
+        return Err(wrong("not a DICOM file: there is no DICM behind 128 bytes".to_owned()));
+    }
+    let (start, syntax) = meta(bytes).ok_or_else(|| {
+        wrong("broken DICOM file: its meta information, (0002,xxxx), is not whole".to_owned())
+    })?;
+    let known = TransferSyntaxRegistry.get(&syntax);
+    let Some(known) = known.filter(|known| !known.is_codec_free() || known.can_decode_dataset()) else {
+        let syntax = super::uid(&syntax);
+        return Err(wrong(format!("(0002,0010) Transfer Syntax UID {syntax} is not supported")));
+    };
+    let data = &bytes[start..];
+    let broken = || wrong("broken DICOM file: its elements cannot be told apart".to_owned());
+    let mut reader = LazyDataSetReader::new_with_ts(Cursor::new(data), known).map_err(|_| broken())?;
+    let mut depth = 0usize;
+    while let Some(token) = reader.advance() {
+        let token = token.map_err(|_| broken())?;
+        let (tag, length) = match &token {
+            LazyDataToken::LazyValue { header, .. } => (Some(header.tag()), u64::from(header.len.0)),
+            LazyDataToken::LazyItemValue { len, .. } => (None, u64::from(*len)),
+            LazyDataToken::SequenceStart { .. } => {
+                depth += 1;
+                if depth > DEEPEST {
+                    return Err(wrong(format!("sequences are nested more than {DEEPEST} deep")));
+                }
+                continue;
+            }
+            LazyDataToken::SequenceEnd => {
+                depth = depth.saturating_sub(1);
+                continue;
+            }
+            _ => continue,
+        };
+        if length > data.len() as u64 {
+            let name = tag.map_or("a piece of (7FE0,0010) Pixel Data".to_owned(), |tag| tag.to_string());
+            let reason = format!("truncated: {name} promises {length} bytes, the file has {}", bytes.len());
+            return Err(wrong(reason));
+        }
+        token.skip().map_err(|_| broken())?;
+    }
+    Ok(())
+}
+
+/// Where the data set begins, and its transfer syntax.
+fn meta(bytes: &[u8]) -> Option<(usize, String)> {
+    let mut at = META;
+    let mut syntax = None;
+    while bytes.get(at..at + 2) == Some(&[2, 0]) {
+        let head: &[u8; 8] = bytes.get(at..)?.first_chunk()?;
+        let (start, length) = match &head[4..6] {
+            b"OB" | b"OW" | b"UN" | b"SQ" | b"UT" | b"OF" | b"OD" | b"UC" | b"UR" => {
+                let long: &[u8; 4] = bytes.get(at + 8..)?.first_chunk()?;
+                (at + 12, u32::from_le_bytes(*long) as usize)
+            }
+            _ => (at + 8, usize::from(u16::from_le_bytes([head[6], head[7]]))),
+        };
+        let value = bytes.get(start..start.checked_add(length)?)?;
+        if head[2..4] == [0x10, 0] {
+            syntax = Some(String::from_utf8_lossy(value).trim_end_matches(['\0', ' ']).to_owned());
+        }
+        at = start + length;
+    }
+    Some((at, syntax?))
+}
