@@ -175,9 +175,8 @@ fn cascade() -> Predictor {
     let spec = plans.configuration("3d_cascade_fullres").unwrap().architecture.resolve().unwrap();
     let parameters = Parameters::new(&spec, 3, 3, 5, &Device::Cpu).unwrap();
     let network = UNet::new(&spec, 3, 3, &parameters).unwrap();
-    let parts = (plans, "3d_cascade_fullres", dataset, vec![network], None, options(), Device::Cpu);
-    let (plans, name, dataset, networks, axes, options, device) = parts;
-    Predictor::from_parts(plans, name, dataset, networks, axes, options, device).unwrap()
+    let (name, networks) = ("3d_cascade_fullres", vec![network]);
+    Predictor::from_parts(plans, name, dataset, networks, None, options(), Device::Cpu).unwrap()
 }
 
 #[test]

@@ -28,8 +28,8 @@ pub(super) fn blocks(export: &Export<'_>, out: BoundingBox, need: Need) -> Resul
     let most_along_z = if export.has_blocks() { depth } else { 1 };
     let most_along_y = if export.has_blocks() { height } else { 1 };
     let mut blocks = Vec::new();
-    let mut parts = (1..=most_along_z).map(|z| (z, 1)).chain((2..=most_along_y).map(|y| (most_along_z, y)));
-    while let Some((along_z, along_y)) = parts.next() {
+    let parts = (1..=most_along_z).map(|z| (z, 1)).chain((2..=most_along_y).map(|y| (most_along_z, y)));
+    for (along_z, along_y) in parts {
         blocks = cut(out, along_z, along_y).into_iter().map(|out| export.block(out)).collect();
         if bytes(&blocks) <= need.limit {
             return Ok(blocks);
