@@ -57,6 +57,7 @@ fn options(args: &TrainArgs) -> TrainOptions {
         batch_size: args.batch_size.map(|n| n as usize),
         seed: args.seed,
         pretrained: args.pretrained.clone(),
+        precision: args.compute.precision.into(),
         ..defaults
     }
 }

@@ -98,6 +98,10 @@ impl Predictor {
         device: Device,
     ) -> Result<Self, InferError> {
         options.check()?;
+        if !device.is_cpu() {
+            let found = format!("{device:?}");
+            return Err(InferError::Option { option: "device", found, expected: "the CPU" });
+        }
         let config = Config::new(&plans, configuration, &dataset)?;
         Self::build(plans, dataset, config, networks, mirror_axes, options)
     }

@@ -57,6 +57,7 @@ impl TrainSetup {
         let (channels, heads) = (self.dataset.channel_names.len(), rules.num_heads());
         let parameters = Parameters::new(&spec, channels, heads, self.options.seed, &self.device)?;
         let network = UNet::new(&spec, channels, heads, &parameters)?;
+        let network = network.with_precision(self.options.precision);
         let mut scales = spec.deep_supervision_scales();
         let loss = DeepLoss::new(LossRules::of_dataset(&rules, configuration.batch_dice), scales.len());
         scales.truncate(loss.targets_needed());
