@@ -9,6 +9,7 @@ use nnunet_fingerprint::list_cases;
 use nnunet_image::npz::read_npz_f32;
 use nnunet_image::reader_by_name;
 use nnunet_infer::{Accumulator, BatchOptions, Predictor, PredictorOptions};
+use nnunet_nn::Precision;
 
 /// Difference of probabilities that is accepted. The reference's logits have half precision: from 8 on, two
 /// neighbouring ones are up to 2e-3 apart in probability, and the order of additions within the network
@@ -20,7 +21,11 @@ const OUTLIERS: (usize, f32) = (10, 5e-3);
 const EQUAL_LABELS: f64 = 0.9995;
 
 fn half_sums() -> PredictorOptions {
-    PredictorOptions { accumulator: Accumulator::F16, ..PredictorOptions::default() }
+    PredictorOptions {
+        accumulator: Accumulator::F16,
+        precision: Precision::F32,
+        ..PredictorOptions::default()
+    }
 }
 
 fn probabilities() -> BatchOptions {

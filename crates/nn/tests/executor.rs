@@ -6,8 +6,8 @@ mod common;
 mod drawn;
 
 use candle_core::{Device, Tensor};
-use common::{fill, small};
-use drawn::drawn;
+use common::small;
+use drawn::{drawn, fill};
 use nnunet_nn::{Executor, Isa, Parameters, Precision, UNet, set_isa};
 use nnunet_plan::{NetworkKind, NetworkSpec};
 use proptest::prelude::*;

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use nnunet_nn::Precision;
 use serde::Serialize;
 
 use crate::{AugmentOptions, LossTerms, LrSchedule, OptimiserKind, Oversampling, StopToken, TrainError};
@@ -49,6 +50,9 @@ pub struct TrainOptions {
     pub augmentation: AugmentOptions,
     /// A checkpoint whose weights, but for the segmentation heads, a fresh training starts from.
     pub pretrained: Option<PathBuf>,
+    /// The arithmetic of convolutions; weights, their gradients and the loss are in f32 in any case.
+    #[serde(skip)]
+    pub precision: Precision,
     /// Ends the training from outside, after the iteration at hand.
     #[serde(skip)]
     pub stop: StopToken,
@@ -81,6 +85,7 @@ impl Default for TrainOptions {
             early_stopping: None,
             augmentation: AugmentOptions::default(),
             pretrained: None,
+            precision: Precision::Auto,
             stop: StopToken::default(),
         }
     }

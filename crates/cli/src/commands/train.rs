@@ -60,6 +60,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         early_stopping: args.early_stopping.map(|n| n as usize),
         seed: args.seed,
         pretrained: args.pretrained.clone(),
+        precision: args.compute.precision.into(),
         ..defaults
     })
 }

@@ -1,5 +1,7 @@
 //! Drawn architectures.
 
+use candle_core::{Device, Tensor};
+use nnunet_nn::Parameters;
 use nnunet_plan::{NetworkKind, NetworkSpec, NormSpec};
 use proptest::prelude::*;
 
@@ -51,4 +53,22 @@ pub fn drawn() -> impl Strategy<Value = Drawn> {
             Drawn { spec, channels, classes, size }
         },
     )
+}
+
+/// Numbers that look random, of about unit variance for what they are summed over; scales around 1. None is exactly zero, so
+/// that no activation lies on the kink of the leaky ReLU.
+pub fn fill(parameters: &Parameters) {
+    for (k, (name, var)) in parameters.names().iter().zip(parameters.vars()).enumerate() {
+        let dims = var.dims();
+        let fan_in = if dims.len() > 1 { dims[1..].iter().product::<usize>() } else { 12 };
+        let width = (6.0 / fan_in as f64).sqrt();
+        let centre = if name.ends_with("norm.weight") { 1.0 } else { 0.0 };
+        let number = |j: usize| {
+            let mixed = (j * 7919 + k * 104_729 + 13) % 100_003;
+            ((mixed * mixed + 3 * mixed) % 100_003) as f64 / 50_001.0 - 1.0
+        };
+        let values: Vec<f32> =
+            (0..var.elem_count()).map(|j| (centre + width * (number(j) * 0.999 + 1e-4)) as f32).collect();
+        var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+    }
 }

@@ -145,7 +145,7 @@ impl Compiler {
         let conv = with_values(weight, |w| {
             Prepared::with(self.bf16, &[plan], |_, tap, c, o| w[(o * ci + c) * taps + tap], bias.as_deref())
         })?;
-        self.steps.push(Step::Conv { conv, input, output, norm });
+        self.steps.push(Step::Conv { conv: Box::new(conv), input, output, norm });
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl Compiler {
         let conv = with_values(&weight, |w| {
             Prepared::with(self.bf16, &plans, |r, _, c, o| w[(c * channels + o) * boxes + r], bias.as_deref())
         })?;
-        self.steps.push(Step::Conv { conv, input, output, norm: None });
+        self.steps.push(Step::Conv { conv: Box::new(conv), input, output, norm: None });
         Ok(())
     }
 

@@ -32,7 +32,7 @@ pub(super) struct Norm {
 
 pub(super) enum Step {
     /// A convolution of either kind, and the norm behind it.
-    Conv { conv: Prepared, input: View, output: View, norm: Option<Norm> },
+    Conv { conv: Box<Prepared>, input: View, output: View, norm: Option<Norm> },
     /// Means over boxes.
     Pool { stride: [usize; 3], input: View, output: View },
     /// `values = act(values + other)`.
