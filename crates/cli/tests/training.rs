@@ -1,0 +1,74 @@
+//! Training through the command line: folds, regions with an ignore label, and what it refuses.
+
+mod common;
+
+use common::{NAME, Sandbox, assert_clean};
+use serde_json::{Value, json};
+
+fn edit(path: &std::path::Path, change: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(path, value.to_string()).unwrap();
+}
+
+fn train<'a>(fold: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let short = ["--epochs", "1", "--iterations", "2", "--val-iterations", "1", "--batch-size", "2"];
+    [&["train", "900", "3d_fullres", fold], &short[..], more].concat()
+}
+
+#[test]
+fn folds_beyond_the_splits_are_drawn_and_odd_ones_refused() {
+    let sandbox = Sandbox::new(5);
+    sandbox.succeed(&["plan-and-preprocess", "900", "-c", "3d_fullres"]);
+    sandbox.succeed(&train("7", &["--trainer", "nnUNetTrainerDA5"]));
+    let fold = format!("results/{NAME}/nnUNetTrainerDA5__nnUNetPlans__3d_fullres/fold_7");
+    let debug: Value =
+        serde_json::from_slice(&std::fs::read(sandbox.path(&format!("{fold}/debug.json"))).unwrap()).unwrap();
+    assert_eq!(debug["train_cases"].as_array().unwrap().len(), 4);
+    assert_eq!(debug["val_cases"].as_array().unwrap().len(), 1);
+    assert!(debug["options"]["augmentation"]["set"] == json!("da5"), "{debug}");
+    for odd in ["first", "-1", "1.5"] {
+        let output = sandbox.run(&train(odd, &[]));
+        let stderr = common::text(&output.stderr);
+        assert!(!output.status.success() && stderr.contains(odd), "{odd}: {stderr}");
+    }
+
+    // Preprocessed cases of other plans.
+    edit(&sandbox.path(&format!("preprocessed/{NAME}/nnUNetPlans.json")), |plans| {
+        plans["configurations"]["3d_fullres"]["spacing"] = json!([3.0, 1.0, 1.0]);
+    });
+    let error = sandbox.fail(&train("0", &[]));
+    assert!(error.contains("spacing") && error.contains("preprocess"), "{error}");
+    assert_clean(&sandbox.path(""));
+}
+
+#[test]
+fn regions_with_an_ignore_label_are_trained_validated_and_predicted() {
+    let sandbox = Sandbox::new(5);
+    edit(&sandbox.raw("dataset.json"), |dataset| {
+        dataset["labels"] = json!({
+            "background": 0, "organs": [1, 2, 3, 4], "vessel": 3, "tumour": [4], "ignore": 5
+        });
+        dataset["regions_class_order"] = json!([1, 3, 4]);
+    });
+    // In the first case, everything in the first slices is left out.
+    let reader = nnunet::image::reader_for(".nii.gz", None).unwrap();
+    let path = sandbox.raw("labelsTr/case_000.nii.gz");
+    let mut labels = reader.read_labels(&path).unwrap();
+    labels.data.slice_mut(ndarray::s![..3, .., ..]).fill(5);
+    reader.write_labels(&path, &labels).unwrap();
+
+    sandbox.succeed(&["plan-and-preprocess", "900", "-c", "3d_fullres"]);
+    let scores = sandbox.succeed(&train("all", &[]));
+    assert!(scores.contains("mean foreground Dice"), "{scores}");
+    let model = sandbox.path(&format!("results/{NAME}/nnUNetTrainer__nnUNetPlans__3d_fullres"));
+    let summary: Value =
+        serde_json::from_slice(&std::fs::read(model.join("fold_all/validation/summary.json")).unwrap())
+            .unwrap();
+    assert_eq!(summary["mean"].as_object().unwrap().len(), 3, "{summary}");
+    let (images, out) = (sandbox.raw("imagesTs"), sandbox.path("out"));
+    let [images, out_text, model] = [&images, &out, &model].map(|path| path.to_string_lossy().into_owned());
+    sandbox.succeed(&["predict", "-i", &images, "-o", &out_text, "-m", &model, "-f", "all"]);
+    let found = reader.read_labels(&out.join("case_005.nii.gz")).unwrap();
+    assert!(found.data.iter().all(|label| [0, 1, 3, 4].contains(label)));
+}
