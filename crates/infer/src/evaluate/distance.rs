@@ -125,7 +125,7 @@ mod tests {
         for density in [2, 5, 40] {
             let mask = Array3::from_shape_fn((5, 7, 6), |_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 33) % density == 0
+                (state >> 33).is_multiple_of(density)
             });
             let found = squared_distances(&mask, spacing);
             for ((z, y, x), &found) in found.indexed_iter() {
