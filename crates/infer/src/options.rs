@@ -9,7 +9,8 @@ pub enum Accumulator {
     #[default]
     F32,
     /// 16-bit sums, rounded after every addition as nnU-Net v2.8.1 does on the CPU. Half the memory, and the
-    /// same rounding as the reference where few tiles meet: near the corners its logits are coarse.
+    /// same rounding as the reference where few tiles meet: near the corners its logits are coarse. In f32, networks then
+    /// convolve directly, since the larger roundings of Winograd's filtering would show.
     F16,
 }
 

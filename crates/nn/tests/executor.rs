@@ -55,7 +55,9 @@ proptest! {
         prop_assume!(magnified < 10.0);
         let executor = Executor::new(&network, drawn.size, Precision::F32).unwrap();
         let (first, again) = (executor.forward(&tile).unwrap(), executor.forward(&tile).unwrap());
+        let direct = Executor::direct(&network, drawn.size).unwrap().forward(&tile).unwrap();
         set_isa(Isa::Avx512);
+        prop_assert!(relative(&direct, &expected) < 1e-5);
         let apart = relative(&first, &expected);
         prop_assert!(apart < 1e-5, "{apart:e} where changes are magnified by {magnified}");
         prop_assert_eq!(first, again);

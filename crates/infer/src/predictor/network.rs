@@ -1,7 +1,7 @@
 use nnunet_nn::{Executor, NnError, Precision, UNet};
 
-use crate::InferError;
 use crate::window::TileNetwork;
+use crate::{Accumulator, InferError};
 
 /// A network made ready for the tiles of its configuration.
 pub(super) struct Network(Executor);
@@ -12,10 +12,15 @@ impl Network {
         networks: Vec<UNet>,
         patch: [usize; 3],
         precision: Precision,
+        accumulator: Accumulator,
     ) -> Result<Vec<Self>, NnError> {
         let mut ready: Vec<Self> = Vec::with_capacity(networks.len());
         for network in networks {
-            let mut executor = Executor::new(&network, patch, precision)?;
+            // Who sums as the reference does wants its numbers: roundings of the convolutions would be seen.
+            let mut executor = match accumulator {
+                Accumulator::F16 if !precision.is_bf16() => Executor::direct(&network, patch)?,
+                _ => Executor::new(&network, patch, precision)?,
+            };
             if let Some(first) = ready.first() {
                 executor.share_buffers(&first.0);
             }

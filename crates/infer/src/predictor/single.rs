@@ -124,7 +124,8 @@ impl Predictor {
         let Config { configuration, rules, channels, name, .. } = config;
         let axes = array_axes(&mirror_axes.unwrap_or_default(), configuration.patch_size.len())?;
         let flips = flips(if options.use_mirroring { &axes } else { &[] });
-        let networks = Network::prepare(networks, configuration.patch_3d(), options.precision)?;
+        let networks =
+            Network::prepare(networks, configuration.patch_3d(), options.precision, options.accumulator)?;
         Ok(Self {
             plans,
             configuration,

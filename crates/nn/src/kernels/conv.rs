@@ -1,6 +1,6 @@
 //! Convolution: forward, backward-data, backward-weights.
 
-use super::correlate::{Prepared, correlate};
+use super::correlate::{Prepared, Products, correlate};
 use super::outer::outer;
 use super::shape::{ConvGeometry, Correlation, Dims};
 use super::source::Source;
@@ -54,17 +54,17 @@ pub fn conv_backward_data(
     channels: usize,
     g: &ConvGeometry,
 ) -> Vec<f32> {
-    input_gradient(dy, input, weight, channels, g, false)
+    input_gradient(dy, input, weight, channels, g, Products::Fast)
 }
 
-/// [`conv_backward_data`], with products in bf16 if asked for.
+/// [`conv_backward_data`], with products of a kind.
 pub(crate) fn input_gradient(
     dy: &[f32],
     input: Dims,
     weight: &[f32],
     channels: usize,
     g: &ConvGeometry,
-    bf16: bool,
+    products: Products,
 ) -> Vec<f32> {
     assert_eq!(dy.len(), output_dims(input, channels, g).len());
     let output = output_dims(input, channels, g);
@@ -95,7 +95,7 @@ pub(crate) fn input_gradient(
             weight[(o * ci + c) * taps + (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]]
         };
         let weight = |_: usize, tap: usize, o: usize, c: usize| weight(tap, o, c);
-        Prepared::with(bf16, &[plan], weight, None).run(Source::plain(dy, channels), &mut dx, false);
+        Prepared::with(products, &[plan], weight, None).run(Source::plain(dy, channels), &mut dx, false);
     }
     dx
 }

@@ -18,6 +18,7 @@ use super::simd::Simd;
 use super::source::{Region, SlabShape, Source, fill_slab};
 use super::tile::Tile;
 use super::winograd;
+use crate::Precision;
 
 thread_local! {
     static SLAB: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
@@ -64,6 +65,25 @@ pub(crate) fn correlate(
     Prepared::new(&[*plan], |_, tap, c, o| weight(tap, c, o), bias).run(source, out, false);
 }
 
+/// How products are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Products {
+    /// In f32, by Winograd's minimal filtering where that takes fewer of them.
+    #[default]
+    Fast,
+    /// In f32, each of them: slower, with smaller rounding errors.
+    Direct,
+    /// In bf16.
+    Bf16,
+}
+
+impl Products {
+    /// Those of a precision.
+    pub(crate) fn of(precision: Precision) -> Self {
+        if precision.is_bf16() { Self::Bf16 } else { Self::Fast }
+    }
+}
+
 /// One or more correlations over the same input boxes, with their weights as the kernels read them.
 pub(crate) struct Prepared {
     isa: Isa,
@@ -92,8 +112,17 @@ impl Prepared {
         weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
         bias: Option<&[f32]>,
     ) -> Self {
+        let grid = if parts.len() == 1 { winograd::Grid::of(&parts[0], isa()) } else { None };
+        Self::f32(parts, weight, bias, grid)
+    }
+
+    fn f32(
+        parts: &[Correlation],
+        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
+        bias: Option<&[f32]>,
+        grid: Option<winograd::Grid>,
+    ) -> Self {
         let (isa, plan) = (isa(), &parts[0]);
-        let grid = if parts.len() == 1 { winograd::Grid::of(plan, isa) } else { None };
         let block = match &grid {
             Some(grid) => grid.block(),
             None => registers(plan, isa) * isa_lanes(isa),
@@ -115,14 +144,18 @@ impl Prepared {
         Self { isa, parts: parts.to_vec(), method, bias: padded }
     }
 
-    /// [`Prepared::bf16`] or [`Prepared::new`].
+    /// Prepares weights for products of a kind.
     pub(crate) fn with(
-        bf16: bool,
+        products: Products,
         parts: &[Correlation],
         weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
         bias: Option<&[f32]>,
     ) -> Self {
-        if bf16 { Self::bf16(parts, weight, bias) } else { Self::new(parts, weight, bias) }
+        match products {
+            Products::Fast => Self::new(parts, weight, bias),
+            Products::Direct => Self::f32(parts, weight, bias, None),
+            Products::Bf16 => Self::bf16(parts, weight, bias),
+        }
     }
 
     /// [`Prepared::new`] with products in bf16: by the processor's instructions for that if it has them.

@@ -26,7 +26,7 @@ mod winograd;
 pub use bf16::has_amx;
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward};
 pub(crate) use conv::{forward_plan, input_gradient, sum_channels, weight_gradient};
-pub(crate) use correlate::Prepared;
+pub(crate) use correlate::{Prepared, Products};
 pub use isa::{Isa, isa, set_isa};
 pub use memory::RecyclingAllocator;
 pub(crate) use merge::{average_pool, merge, split};

@@ -10,6 +10,7 @@ use super::layers::{Source, spatial};
 use super::network::Network;
 use super::parameters::Parameters;
 use super::tape::{Graph, forward_deep};
+use crate::kernels::Products;
 use crate::{ConvGeometry, NnError, Precision, conv};
 
 /// `PlainConvUNet` or `ResidualEncoderUNet`, in 2-D or 3-D.
@@ -129,7 +130,7 @@ impl UNet {
             return Err(NnError::Unsupported("dropout is not supported in training yet".to_owned()));
         }
         let x = self.channels_last(x)?;
-        let mut outputs = forward_deep(&self.graph, &x, &self.weights, self.precision.is_bf16())?;
+        let mut outputs = forward_deep(&self.graph, &x, &self.weights, Products::of(self.precision))?;
         if let (Some((weight, bias)), Some(lowest)) = (&self.lowest, outputs.first_mut()) {
             let geometry = ConvGeometry::same([1; 3], [1; 3]);
             *lowest = conv(lowest, &spatial(weight)?, Some(bias), &geometry)?;
@@ -170,7 +171,7 @@ impl UNet {
         Ok(())
     }
 
-    pub(super) fn compile(&self, size: [usize; 3], bf16: bool) -> Result<Program, NnError> {
-        Ok(self.plain.compile(self.in_channels, size, bf16)?)
+    pub(super) fn compile(&self, size: [usize; 3], products: Products) -> Result<Program, NnError> {
+        Ok(self.plain.compile(self.in_channels, size, products)?)
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::super::layers::{Residual, Unit, spatial};
 use super::super::network::{Layer, Network};
 use super::program::{Norm, Program, Step, View};
-use crate::kernels::{ChannelMap, ConvGeometry, Prepared, forward_plan, up_plans};
+use crate::kernels::{ChannelMap, ConvGeometry, Prepared, Products, forward_plan, up_plans};
 use crate::ops::with_values;
 
 impl Network {
@@ -14,9 +14,9 @@ impl Network {
         &self,
         in_channels: usize,
         size: [usize; 3],
-        bf16: bool,
+        products: Products,
     ) -> Result<Program> {
-        let mut compiler = Compiler { bf16, ..Compiler::default() };
+        let mut compiler = Compiler { products, ..Compiler::default() };
         let input = compiler.tensor(in_channels, size);
         let mut x = input;
         if let Some(stem) = &self.stem {
@@ -49,8 +49,7 @@ impl Network {
 
 #[derive(Default)]
 struct Compiler {
-    /// Whether products are taken in bf16.
-    bf16: bool,
+    products: Products,
     steps: Vec<Step>,
     maps: Vec<ChannelMap>,
     lens: Vec<usize>,
@@ -143,7 +142,12 @@ impl Compiler {
         let (ci, taps) = (input.channels, geometry.taps());
         let bias = bias.map(Tensor::to_vec1::<f32>).transpose()?;
         let conv = with_values(weight, |w| {
-            Prepared::with(self.bf16, &[plan], |_, tap, c, o| w[(o * ci + c) * taps + tap], bias.as_deref())
+            Prepared::with(
+                self.products,
+                &[plan],
+                |_, tap, c, o| w[(o * ci + c) * taps + tap],
+                bias.as_deref(),
+            )
         })?;
         self.steps.push(Step::Conv { conv: Box::new(conv), input, output, norm });
         Ok(())
@@ -174,7 +178,12 @@ impl Compiler {
         let plans = up_plans(input.dims(), channels, stride, output.pitch);
         let bias = bias.map(Tensor::to_vec1::<f32>).transpose()?;
         let conv = with_values(&weight, |w| {
-            Prepared::with(self.bf16, &plans, |r, _, c, o| w[(c * channels + o) * boxes + r], bias.as_deref())
+            Prepared::with(
+                self.products,
+                &plans,
+                |r, _, c, o| w[(c * channels + o) * boxes + r],
+                bias.as_deref(),
+            )
         })?;
         self.steps.push(Step::Conv { conv: Box::new(conv), input, output, norm: None });
         Ok(())

@@ -10,6 +10,7 @@ pub(in crate::model) use program::Program;
 use program::Workspace;
 
 use super::unet::UNet;
+use crate::kernels::Products;
 use crate::{NnError, Precision};
 
 /// A network made ready to predict tiles of one size.
@@ -38,8 +39,21 @@ impl Executor {
     /// # Errors
     /// A size that the strides of the network do not divide, or weights that are not on the CPU.
     pub fn new(network: &UNet, size: [usize; 3], precision: Precision) -> Result<Self, NnError> {
+        Self::with(network, size, Products::of(precision))
+    }
+
+    /// Prepares a network in f32 without Winograd's minimal filtering: slower, and with rounding errors as small as those of
+    /// other direct convolutions, for comparisons with results of elsewhere.
+    ///
+    /// # Errors
+    /// As [`Executor::new`].
+    pub fn direct(network: &UNet, size: [usize; 3]) -> Result<Self, NnError> {
+        Self::with(network, size, Products::Direct)
+    }
+
+    fn with(network: &UNet, size: [usize; 3], products: Products) -> Result<Self, NnError> {
         network.check_size(size)?;
-        Ok(Self { program: network.compile(size, precision.is_bf16())?, idle: Arc::default() })
+        Ok(Self { program: network.compile(size, products)?, idle: Arc::default() })
     }
 
     /// Uses the buffers of another executor, where the networks are of the same kind: for networks that run in turn.

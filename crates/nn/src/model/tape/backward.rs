@@ -83,7 +83,7 @@ impl Gradients<'_> {
         self.set(weight, &dw);
         if input != 0 || self.input {
             let w = self.weights.of(weight);
-            self.add(input, input_gradient(dy, x.dims, w, channels, geometry, self.weights.bf16));
+            self.add(input, input_gradient(dy, x.dims, w, channels, geometry, self.weights.products));
         }
     }
 

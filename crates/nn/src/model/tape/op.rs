@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
 use super::forward::{Pass, Weights};
 use super::graph::Graph;
-use crate::kernels::Dims;
+use crate::kernels::{Dims, Products};
 use crate::ops::{dims, shape, slice, tensor, with_values};
 
 /// What the network gives out for a channels-last input, lowest resolution first: logits of the heads, but for the lowest of
@@ -15,11 +15,11 @@ pub(in crate::model) fn forward_deep(
     graph: &Arc<Graph>,
     x: &Tensor,
     weights: &[Tensor],
-    bf16: bool,
+    products: Products,
 ) -> Result<Vec<Tensor>> {
     let rows: Vec<Tensor> = weights.iter().map(Tensor::flatten_all).collect::<Result<_>>()?;
     let kept = Arc::new(Mutex::new(None));
-    let op = Whole { graph: Arc::clone(graph), bf16, kept: Arc::clone(&kept) };
+    let op = Whole { graph: Arc::clone(graph), products, kept: Arc::clone(&kept) };
     let all = x.contiguous()?.apply_op2(&Tensor::cat(&rows, 0)?, op)?;
     let heads: Vec<Dims> = match &*kept.lock().unwrap_or_else(PoisonError::into_inner) {
         Some(Forward { heads, .. }) => heads.clone(),
@@ -41,7 +41,7 @@ struct Forward {
 
 struct Whole {
     graph: Arc<Graph>,
-    bf16: bool,
+    products: Products,
     kept: Arc<Mutex<Option<Forward>>>,
 }
 
@@ -60,7 +60,7 @@ impl CustomOp2 for Whole {
         let input = dims(self.name(), x_layout)?;
         let values = slice(self.name(), weights, weights_layout)?;
         let x = slice(self.name(), x, x_layout)?.to_vec();
-        let mut pass = self.graph.forward(x, input, Weights { values, bf16: self.bf16 });
+        let mut pass = self.graph.forward(x, input, Weights { values, products: self.products });
         let (logits, heads): (Vec<Vec<f32>>, Vec<Dims>) = pass.logits.drain(..).unzip();
         let all = logits.concat();
         let shape = Shape::from(all.len());
@@ -86,7 +86,7 @@ impl CustomOp2 for Whole {
                     of_logits.push(own);
                     rest = others;
                 }
-                let weights = Weights { values, bf16: self.bf16 };
+                let weights = Weights { values, products: self.products };
                 self.graph.backward(pass, weights, &of_logits, x.track_op())
             })
         })??;
