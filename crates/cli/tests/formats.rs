@@ -23,12 +23,12 @@ fn converted(ending: &str, flat: bool) -> Sandbox {
                 write_labels(&target, labels, flat);
             } else if flat || ending.starts_with(".tif") {
                 // Readers of pictures write labels alone: intensities become 16 bits.
-                let image = source.read_images(&[file.clone()]).unwrap();
+                let image = source.read_images(std::slice::from_ref(&file)).unwrap();
                 let data = image.data.slice(s![0, .., .., ..]).mapv(|v| (v.abs() % 32000.0) as i16);
                 write_labels(&target, LabelMap { data, geometry: image.geometry }, flat);
                 move_sidecar(&target);
             } else {
-                write_image(&target, &source.read_images(&[file.clone()]).unwrap()).unwrap();
+                write_image(&target, &source.read_images(std::slice::from_ref(&file)).unwrap()).unwrap();
             }
             std::fs::remove_file(&file).unwrap();
         }
