@@ -28,11 +28,11 @@ fn the_trained_model_says_the_same_in_bf16() {
     for case in ["035", "042", "044", "048"] {
         let name = format!("hippocampus_{case}");
         let truth = reader.read_labels(&raw.join(format!("labelsTr/{name}.nii.gz"))).unwrap();
-        let truth: Vec<i16> = truth.data.iter().map(|v| *v as i16).collect();
+        let truth: Vec<i16> = truth.data.iter().copied().collect();
         let [single, half] = [0, 1].map(|i| {
             let image = reader.read_images(&[raw.join(format!("imagesTr/{name}_0000.nii.gz"))]).unwrap();
             let prediction = predictors[i].predict_image(image, false, &|_| {}).unwrap();
-            prediction.labels.data.iter().map(|v| *v as i16).collect::<Vec<i16>>()
+            prediction.labels.data.iter().copied().collect::<Vec<i16>>()
         });
         equal += single.iter().zip(&half).filter(|(a, b)| a == b).count();
         all += single.len();
