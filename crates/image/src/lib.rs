@@ -29,7 +29,7 @@
 //! | `gipl` | yes | GIPL: `.gipl`, `.gipl.gz` (`SimpleITKIO`) |
 //! | `tiff` | yes | TIFF stacks with a JSON file for their spacing: `.tif`, `.tiff` (`Tiff3DIO`) |
 //! | `natural` | yes | 2-D `.png`, `.bmp` and `.tif`, grey or in colour (`NaturalImage2DIO`) |
-//! | `dicom` | no | DICOM series as input: [`read_dicom_series`], [`read_dicom_files`], [`dicom_series`] |
+//! | `dicom` | no | DICOM series as input: `read_dicom_series`, `read_dicom_files`, `dicom_series` |
 //! | `dicom-jpeg2000` | no | JPEG 2000 in DICOM files |
 //! | `npz` | yes | NumPy archives (`npz`) |
 //!
