@@ -12,7 +12,10 @@ pub(crate) fn stack(
     read: impl Fn(&Path) -> Result<Image, ImageError>,
 ) -> Result<Image, ImageError> {
     let [first, others @ ..] = channels else {
-        return Err(ImageError::format(Path::new("image"), "no file given"));
+        return Err(ImageError::format(
+            Path::new("image"),
+            "there is no file named after the case and _0000, _0001, …",
+        ));
     };
     let mut image = read(first)?;
     if others.is_empty() {

@@ -160,8 +160,15 @@ fn cases(inputs: &[PathBuf], ending: &str) -> Result<Vec<(String, Vec<PathBuf>)>
         && folder.is_dir()
     {
         let cases = list_cases(folder, ending)?;
-        if cases.is_empty() {
-            let text = format!("{}: no file named CASE_0000{ending}", folder.display());
+        if cases.iter().all(|(_, files)| files.is_empty()) {
+            let expected = format!("{}: no file named CASE_0000{ending}", folder.display());
+            // A folder of segmentations, say, has files with the ending and without a channel number.
+            let other = std::fs::read_dir(folder).ok().and_then(|mut entries| {
+                entries.find_map(|entry| {
+                    entry.ok()?.file_name().into_string().ok().filter(|n| n.ends_with(ending))
+                })
+            });
+            let text = other.map_or(expected.clone(), |name| format!("{expected}, only files like {name}"));
             return Err(Error::Invalid(text));
         }
         return Ok(cases);
@@ -300,5 +307,17 @@ mod tests {
     fn files_that_are_not_there_are_named() {
         let error = cases(&[PathBuf::from("/nowhere/a_0000.nii.gz")], ".nii.gz").unwrap_err().to_string();
         assert!(error.contains("/nowhere/a_0000.nii.gz"), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_segmentations_is_not_one_of_images() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = [folder.path().to_owned()];
+        let error = || cases(&inputs, ".nii.gz").unwrap_err().to_string();
+        assert!(error().ends_with("no file named CASE_0000.nii.gz"), "{}", error());
+        std::fs::write(folder.path().join("liver_7.nii.gz"), "").unwrap();
+        assert!(error().ends_with("only files like liver_7.nii.gz"), "{}", error());
+        std::fs::write(folder.path().join("liver_7_0000.nii.gz"), "").unwrap();
+        assert!(cases(&inputs, ".nii.gz").is_ok());
     }
 }

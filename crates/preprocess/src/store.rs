@@ -99,7 +99,7 @@ impl Store {
         if manifest.format != FORMAT {
             return Err(PreprocessError::store(
                 &path,
-                format!("format {:?}, expected {FORMAT:?}", manifest.format),
+                format!("format {:?}, expected {FORMAT:?}; preprocess the data set again", manifest.format),
             ));
         }
         Ok(Self { folder: folder.to_owned(), identifiers: manifest.cases, settings: manifest.settings })
