@@ -116,6 +116,9 @@ pub(crate) struct PlanArgs {
     /// Where the plans go
     #[arg(short, long, value_name = "FILE", requires = "dataset_json")]
     pub(crate) output: Option<PathBuf>,
+    /// Tell for each choice the rule, the numbers that went in, and what would change it
+    #[arg(long)]
+    pub(crate) explain: bool,
 }
 
 #[derive(Debug, Args)]

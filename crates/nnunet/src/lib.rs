@@ -62,7 +62,7 @@ pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use error::Error;
 pub use folders::Folders;
 pub use predicting::{
-    PredictReport, PredictRequest, evaluate, evaluate_extended, plan_from_files, predict,
+    PredictReport, PredictRequest, evaluate, evaluate_extended, explain_from_files, plan_from_files, predict,
     preprocess_case_to_npz,
 };
 pub use project::{Project, TRAINER};

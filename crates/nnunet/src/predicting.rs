@@ -11,7 +11,7 @@ use nnunet_infer::{
     Summary, evaluate_folder, evaluate_folder_extended,
 };
 use nnunet_nn::{DeviceSpec, device};
-use nnunet_plan::{PlannerOptions, Plans, plan_experiment};
+use nnunet_plan::{Choice, PlannerOptions, Plans, explain_plans, plan_experiment};
 
 use crate::{Error, project::create_folder};
 
@@ -254,6 +254,19 @@ pub fn plan_from_files(
             .map_or_else(|_| "SimpleITKIO".to_owned(), |reader| reader.name().to_owned());
     }
     Ok(plan_experiment(&fingerprint, &dataset, &options)?)
+}
+
+/// Why [`plan_from_files`] chooses what it does.
+///
+/// # Errors
+/// As [`plan_from_files`].
+pub fn explain_from_files(
+    dataset_json: &Path,
+    fingerprint: &Path,
+    options: &PlannerOptions,
+) -> Result<Vec<Choice>, Error> {
+    let fingerprint: Fingerprint = json::read(fingerprint)?;
+    Ok(explain_plans(&fingerprint, &DatasetJson::read(dataset_json)?, options)?)
 }
 
 /// Preprocesses one case (one file per channel) into an `.npz` with `data` (c, z, y, x; f32) and, if a segmentation is

@@ -8,7 +8,7 @@ use nnunet_fingerprint::{
     extract_fingerprint, json, split_for_fold, verify, verify_layout,
 };
 use nnunet_image::{CaseReader, Progress, reader_by_name, reader_for};
-use nnunet_plan::{PlannerOptions, Plans, plan_experiment};
+use nnunet_plan::{Choice, PlannerOptions, Plans, explain_plans, plan_experiment};
 use nnunet_preprocess::{Store, preprocess_dataset};
 
 use crate::{Error, Folders};
@@ -179,6 +179,16 @@ impl Project {
         plans.write(&file)?;
         self.write_splits(&dataset)?;
         Ok(plans)
+    }
+
+    /// Why [`Project::plan`] chooses what it does.
+    ///
+    /// # Errors
+    /// As [`Project::plan`].
+    pub fn explain(&self, options: &PlannerOptions) -> Result<Vec<Choice>, Error> {
+        let fingerprint: Fingerprint =
+            json::read(&self.preprocessed_folder()?.join("dataset_fingerprint.json"))?;
+        Ok(explain_plans(&fingerprint, &self.open_raw()?.0.json, options)?)
     }
 
     /// Takes over the splits of the raw folder, or makes five folds; existing splits stay.

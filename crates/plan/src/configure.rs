@@ -22,6 +22,24 @@ pub(crate) struct Common<'a> {
     pub(crate) relative_size: f64,
 }
 
+/// Patch, network and batch size of a configuration with the numbers that led to them.
+pub(crate) struct Fit {
+    /// The patch before anything was fitted.
+    pub(crate) initial: Vec<f64>,
+    /// How often the patch was made smaller.
+    pub(crate) steps: usize,
+    pub(crate) topology: Topology,
+    /// Estimate of the network's memory, in values of feature maps.
+    pub(crate) cost: f64,
+    /// Largest estimate that is accepted.
+    pub(crate) room: f64,
+    /// Samples that the memory target has room for.
+    pub(crate) batch_of_memory: f64,
+    /// Samples that the data set's size allows.
+    pub(crate) batch_of_data: f64,
+    pub(crate) batch: u64,
+}
+
 /// A configuration and the numbers that later decisions need.
 pub(crate) struct Planned {
     pub(crate) json: Map<String, Value>,
@@ -42,10 +60,27 @@ impl Common<'_> {
         median_json: Value,
         dataset_voxels: f64,
     ) -> Result<Planned, PlanError> {
-        let dims = spacing.len();
-        let reference = self.planner.reference(dims);
+        let fit = self.fit(name, spacing, median, dataset_voxels)?;
+        let reference = self.planner.reference(spacing.len());
+        let json = self.json(name, spacing, median_json, &fit.topology, fit.batch, &reference);
+        Ok(Planned { json, patch: fit.topology.patch })
+    }
+
+    /// Fits patch and batch size to the memory target.
+    ///
+    /// # Errors
+    /// As [`Common::configure`].
+    pub(crate) fn fit(
+        &self,
+        name: &str,
+        spacing: &[f64],
+        median: &[f64],
+        dataset_voxels: f64,
+    ) -> Result<Fit, PlanError> {
+        let reference = self.planner.reference(spacing.len());
         let target = reference.cost * self.memory;
-        let mut topology = Topology::new(spacing, &initial_patch(spacing, median));
+        let initial = initial_patch(spacing, median);
+        let (mut topology, mut steps) = (Topology::new(spacing, &initial), 0);
         let mut cost = self.cost(&topology, &reference);
         // The plain planner compares per reference batch of two, which gives 2-D patches six times the room.
         let room = if self.planner.network() == NetworkKind::PlainConvUNet {
@@ -59,13 +94,13 @@ impl Common<'_> {
                 gb: self.memory * self.planner.memory_gb(),
             })?;
             cost = self.cost(&topology, &reference);
+            steps += 1;
         }
         let voxels = topology.patch.iter().product::<usize>() as f64;
-        let batch = (target / cost * reference.batch).round_ties_even();
-        let cap = (dataset_voxels * self.planner.coverage() / voxels).round_ties_even();
-        let batch = batch.min(cap).max(MIN_BATCH) as u64;
-        let json = self.json(name, spacing, median_json, &topology, batch, &reference);
-        Ok(Planned { json, patch: topology.patch })
+        let batch_of_memory = (target / cost * reference.batch).round_ties_even();
+        let batch_of_data = (dataset_voxels * self.planner.coverage() / voxels).round_ties_even();
+        let batch = batch_of_memory.min(batch_of_data).max(MIN_BATCH) as u64;
+        Ok(Fit { initial, steps, topology, cost, room, batch_of_memory, batch_of_data, batch })
     }
 
     fn network(&self, topology: &Topology, reference: &Reference) -> NetworkSpec {

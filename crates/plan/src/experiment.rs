@@ -9,7 +9,7 @@ use crate::spacing::{fullres_target, median_per_axis, median_shape, resampled_me
 use crate::{PlanError, Planner, Plans};
 
 /// A low-resolution configuration is planned where the patch covers less than this of the median case.
-const LOWRES_COVERAGE: f64 = 0.25;
+pub(crate) const LOWRES_COVERAGE: f64 = 0.25;
 /// Factor by which the spacing grows until the patch covers enough.
 const LOWRES_STEP: f64 = 1.03;
 
@@ -61,13 +61,7 @@ pub fn plan_experiment(
         let text = format!("at the target spacing {spacing:?} mm the median case has the shape {median:?}");
         return Err(PlanError::Fingerprint(text));
     }
-    let common = Common {
-        planner,
-        memory: options.vram_gb.map_or(1.0, |gb| gb / planner.memory_gb()),
-        dataset,
-        plans_name: &plans_name,
-        relative_size: fingerprint.median_relative_size_after_cropping,
-    };
+    let common = common(fingerprint, dataset, options, &plans_name);
     let configurations = configurations(&common, spacing, median)?;
     let median_shape = turn(median_shape(fingerprint)).map(|n| n.round_ties_even());
     Ok(Plans {
@@ -86,6 +80,23 @@ pub fn plan_experiment(
         other: Map::new(),
         plans_name,
     })
+}
+
+/// What is decided once for all configurations.
+pub(crate) fn common<'a>(
+    fingerprint: &Fingerprint,
+    dataset: &'a DatasetJson,
+    options: &PlannerOptions,
+    plans_name: &'a str,
+) -> Common<'a> {
+    let planner = options.planner;
+    Common {
+        planner,
+        memory: options.vram_gb.map_or(1.0, |gb| gb / planner.memory_gb()),
+        dataset,
+        plans_name,
+        relative_size: fingerprint.median_relative_size_after_cropping,
+    }
 }
 
 fn check(fingerprint: &Fingerprint) -> Result<(), PlanError> {

@@ -28,6 +28,7 @@ mod architecture;
 mod configure;
 mod error;
 mod experiment;
+mod explain;
 mod legacy;
 mod planner;
 mod schema;
@@ -37,6 +38,7 @@ mod topology;
 pub use architecture::{Architecture, NetworkKind, NetworkSpec, NormSpec};
 pub use error::PlanError;
 pub use experiment::{PlannerOptions, plan_experiment};
+pub use explain::{Choice, explain_plans};
 pub use planner::Planner;
 pub use schema::{Configuration, Names, Normalization, Plans, ResamplingKwargs};
 

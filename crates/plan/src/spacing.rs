@@ -4,7 +4,7 @@ use nnunet_fingerprint::Fingerprint;
 use nnunet_fingerprint::numpy::{median_f64, percentile_f64};
 
 /// Ratio from which an axis counts as anisotropic.
-const ANISOTROPY: f64 = 3.0;
+pub(crate) const ANISOTROPY: f64 = 3.0;
 
 fn column<T: Copy>(rows: &[[T; 3]], axis: usize) -> Vec<T> {
     rows.iter().map(|row| row[axis]).collect()
@@ -40,7 +40,7 @@ pub(crate) fn fullres_target(fingerprint: &Fingerprint) -> [f64; 3] {
 }
 
 /// First axis with the largest value.
-fn argmax(values: [f64; 3]) -> usize {
+pub(crate) fn argmax(values: [f64; 3]) -> usize {
     (1..3).fold(0, |best, axis| if values[axis] > values[best] { axis } else { best })
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nnunet_plan::{DatasetJson, Fingerprint, Planner, PlannerOptions, Plans, plan_experiment};
+use nnunet_plan::{DatasetJson, Fingerprint, Planner, PlannerOptions, Plans, explain_plans, plan_experiment};
 use serde_json::Value;
 
 /// The first difference of two values, as a path and what was found and expected.
@@ -42,6 +42,16 @@ fn compare(folder: &Path, file: &str, options: &PlannerOptions) -> Option<String
         let configuration = plans.configuration(name).unwrap();
         configuration.architecture.resolve().unwrap();
         configuration.normalizations().unwrap();
+    }
+    let choices = explain_plans(&fingerprint, &dataset, options).unwrap();
+    for name in plans.configurations.keys().filter(|name| *name != "3d_cascade_fullres") {
+        let configuration = plans.configuration(name).unwrap();
+        let explained = |what: &str| {
+            let what = format!("{name}, {what}");
+            choices.iter().find(|choice| choice.what == what).unwrap().value.clone()
+        };
+        assert_eq!(explained("patch size"), format!("{:?}", configuration.patch_size));
+        assert_eq!(explained("batch size"), configuration.batch_size.to_string());
     }
     let mut found = serde_json::to_value(&plans).unwrap();
     for value in [&mut found, &mut expected] {

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use nnunet::fingerprint::Severity;
-use nnunet::plan::{PlannerOptions, Plans};
+use nnunet::plan::{Choice, PlannerOptions, Plans};
 use nnunet::{Folders, Project};
 
 use crate::args::{
@@ -61,13 +61,26 @@ pub(crate) fn plan(args: &PlanArgs, folders: &Folders, ui: Ui) -> Result<()> {
     {
         let plans = nnunet::plan_from_files(dataset, fingerprint, &options)?;
         plans.write(output)?;
+        if args.explain {
+            print_choices(&nnunet::explain_from_files(dataset, fingerprint, &options)?);
+        }
         println!("{}", output.display());
         return Ok(());
     }
     for spec in &args.datasets {
-        plan_one(&project(spec, folders)?, &options, ui)?;
+        let project = project(spec, folders)?;
+        plan_one(&project, &options, ui)?;
+        if args.explain {
+            print_choices(&project.explain(&options)?);
+        }
     }
     Ok(())
+}
+
+fn print_choices(choices: &[Choice]) {
+    for choice in choices {
+        println!("{choice}");
+    }
 }
 
 fn plan_one(project: &Project, options: &PlannerOptions, ui: Ui) -> Result<Plans> {
