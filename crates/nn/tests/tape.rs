@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor, Var};
 use drawn::{Drawn, drawn, fill};
 use nnunet_nn::{Parameters, Precision, UNet};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
@@ -40,7 +41,8 @@ fn results(outputs: &[Tensor], x: &Var, parameters: &Parameters) -> (Vec<Vec<f32
     (outputs.iter().map(flat).collect(), all)
 }
 
-/// Checks a network; one that magnifies small changes of its input, as a norm over a few voxels may, is passed over.
+/// Checks a network; one whose logits or gradients magnify small changes of its input ten times, as a norm over a few voxels
+/// or a bend of the activation may, is passed over.
 fn check(drawn: &Drawn, precision: Precision, bounds: [f64; 2]) -> Result<(), TestCaseError> {
     let parameters = Parameters::new(&drawn.spec, drawn.channels, drawn.classes, 0, &Device::Cpu).unwrap();
     fill(&parameters);
@@ -50,12 +52,14 @@ fn check(drawn: &Drawn, precision: Precision, bounds: [f64; 2]) -> Result<(), Te
     let input = Var::from_tensor(&wave(&[2, drawn.channels, z, y, x], 0.9)).unwrap();
     let (logits, gradients) = results(&network.forward_deep(&input).unwrap(), &input, &parameters);
     let layers = network.forward_layers(&input, &parameters).unwrap();
-    let nudge = ((wave(input.dims(), 0.53) * 1e-5).unwrap() + 1.0).unwrap();
-    let nudged = network.forward_layers(&(input.as_tensor() * nudge).unwrap(), &parameters).unwrap();
-    for (nudged, expected) in nudged.iter().zip(&layers) {
-        prop_assume!(relative(&flat(nudged), &flat(expected), 1e-6) < 1e-4);
-    }
     let (expected_logits, expected) = results(&layers, &input, &parameters);
+    let nudge = ((wave(input.dims(), 0.53) * 1e-5).unwrap() + 1.0).unwrap();
+    let nudged = Var::from_tensor(&(input.as_tensor() * nudge).unwrap()).unwrap();
+    let layers = network.forward_layers(&nudged, &parameters).unwrap();
+    let (nudged_logits, nudged) = results(&layers, &nudged, &parameters);
+    for (nudged, expected) in nudged_logits.iter().zip(&expected_logits) {
+        prop_assume!(relative(nudged, expected, 1e-6) < 1e-4);
+    }
     for (found, expected) in logits.iter().zip(&expected_logits) {
         let apart = relative(found, expected, 1e-6);
         assert!(apart < bounds[0], "logits: {apart:e}");
@@ -63,6 +67,9 @@ fn check(drawn: &Drawn, precision: Precision, bounds: [f64; 2]) -> Result<(), Te
     // A gradient that is zero but for rounding, like that of a bias before a norm, is small beside the largest.
     let length = |v: &Vec<f32>| v.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
     let largest = expected.iter().flatten().map(length).fold(0.0, f64::max);
+    for (nudged, expected) in nudged.iter().flatten().zip(expected.iter().flatten()) {
+        prop_assume!(relative(nudged, expected, 5e-2 * largest) < 1e-4);
+    }
     let names = std::iter::once("input").chain(parameters.names().iter().map(String::as_str));
     for ((found, expected), name) in gradients.iter().zip(&expected).zip(names) {
         let (found, expected) = (found.as_ref().unwrap(), expected.as_ref().unwrap());
@@ -73,7 +80,12 @@ fn check(drawn: &Drawn, precision: Precision, bounds: [f64; 2]) -> Result<(), Te
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
+        max_global_rejects: 4096,
+        ..ProptestConfig::with_cases(32)
+    })]
 
     #[test]
     fn any_network(drawn in drawn()) {
