@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 
-use super::{CHUNK, find, gradient_norm};
+use super::{CHUNK, find, gradient_norm, slices};
 use crate::TrainError;
 use crate::host::with_slice;
 
@@ -215,17 +215,13 @@ impl InplaceOp2 for Update<'_> {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> candle_core::Result<()> {
-        let CpuStorage::F32(weights) = weights else { candle_core::bail!("adam: weights are not f32") };
-        let gradient = gradient.as_slice::<f32>()?;
-        let ranges = (weights_layout.contiguous_offsets(), gradient_layout.contiguous_offsets());
-        let (Some((start, end)), Some((first, last))) = ranges else {
-            candle_core::bail!("adam: weights or gradient are not contiguous")
-        };
+        let (weights, gradient) =
+            slices(self.name(), (weights, weights_layout), (gradient, gradient_layout))?;
         let Ok(mut buffers) = self.buffers.lock() else { candle_core::bail!("adam: the state is in use") };
-        if end - start != last - first || buffers.iter().any(|values| values.len() != end - start) {
-            candle_core::bail!("adam: {} weights, {} gradients, other state", end - start, last - first)
+        if weights.len() != gradient.len() || buffers.iter().any(|values| values.len() != weights.len()) {
+            candle_core::bail!("adam: {} weights, {} gradients, other state", weights.len(), gradient.len())
         }
-        self.rule.step(&mut weights[start..end], &mut buffers, &gradient[first..last]);
+        self.rule.step(weights, &mut buffers, gradient);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ mod adam;
 mod sgd;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{CpuStorage, Layout, Tensor, Var};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -16,6 +16,21 @@ use crate::host::with_slice;
 
 /// Values per task. Fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 16 * 1024;
+
+/// The values of weights and gradient that an in-place operation named `name` is given.
+fn slices<'a>(
+    name: &str,
+    weights: (&'a mut CpuStorage, &Layout),
+    gradient: (&'a CpuStorage, &Layout),
+) -> candle_core::Result<(&'a mut [f32], &'a [f32])> {
+    let CpuStorage::F32(values) = weights.0 else { candle_core::bail!("{name}: weights are not f32") };
+    let slopes = gradient.0.as_slice::<f32>()?;
+    let ranges = (weights.1.contiguous_offsets(), gradient.1.contiguous_offsets());
+    let (Some((start, end)), Some((first, last))) = ranges else {
+        candle_core::bail!("{name}: weights or gradient are not contiguous")
+    };
+    Ok((&mut values[start..end], &slopes[first..last]))
+}
 
 /// Which optimiser a training uses. Learning rate, weight decay and clipping are options of the training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -4,7 +4,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, Device, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 
-use super::{CHUNK, find, gradient_norm};
+use super::{CHUNK, find, gradient_norm, slices};
 use crate::TrainError;
 use crate::host::with_slice;
 
@@ -177,22 +177,18 @@ impl InplaceOp2 for Update<'_> {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> candle_core::Result<()> {
-        let CpuStorage::F32(weights) = weights else { candle_core::bail!("sgd: weights are not f32") };
-        let gradient = gradient.as_slice::<f32>()?;
-        let ranges = (weights_layout.contiguous_offsets(), gradient_layout.contiguous_offsets());
-        let (Some((start, end)), Some((first, last))) = ranges else {
-            candle_core::bail!("sgd: weights or gradient are not contiguous")
-        };
+        let (weights, gradient) =
+            slices(self.name(), (weights, weights_layout), (gradient, gradient_layout))?;
         let Ok(mut buffer) = self.buffer.lock() else { candle_core::bail!("sgd: momentum is in use") };
-        if end - start != last - first || end - start != buffer.len() {
+        if weights.len() != gradient.len() || weights.len() != buffer.len() {
             candle_core::bail!(
                 "sgd: {} weights, {} gradients, {} momenta",
-                end - start,
-                last - first,
+                weights.len(),
+                gradient.len(),
                 buffer.len()
             )
         }
-        self.rule.step(&mut weights[start..end], &mut buffer, &gradient[first..last]);
+        self.rule.step(weights, &mut buffer, gradient);
         Ok(())
     }
 }
