@@ -155,15 +155,7 @@ impl Project {
     /// No fingerprint yet, or one that nothing can be planned from.
     pub fn plan(&self, options: &PlannerOptions) -> Result<Plans, Error> {
         let folder = self.preprocessed_folder()?;
-        let fingerprint_file = folder.join("dataset_fingerprint.json");
-        if !fingerprint_file.is_file() {
-            return Err(Error::Missing {
-                what: "fingerprint",
-                path: fingerprint_file,
-                hint: "run `nnunet fingerprint` first",
-            });
-        }
-        let fingerprint: Fingerprint = json::read(&fingerprint_file)?;
+        let fingerprint = self.read_fingerprint()?;
         let (dataset, reader) = self.open_raw()?;
         let options = PlannerOptions {
             dataset_name: self.name.clone(),
@@ -186,9 +178,16 @@ impl Project {
     /// # Errors
     /// As [`Project::plan`].
     pub fn explain(&self, options: &PlannerOptions) -> Result<Vec<Choice>, Error> {
-        let fingerprint: Fingerprint =
-            json::read(&self.preprocessed_folder()?.join("dataset_fingerprint.json"))?;
-        Ok(explain_plans(&fingerprint, &self.open_raw()?.0.json, options)?)
+        Ok(explain_plans(&self.read_fingerprint()?, &self.open_raw()?.0.json, options)?)
+    }
+
+    fn read_fingerprint(&self) -> Result<Fingerprint, Error> {
+        let path = self.preprocessed_folder()?.join("dataset_fingerprint.json");
+        if !path.is_file() {
+            let hint = "run `nnunet fingerprint` first";
+            return Err(Error::Missing { what: "fingerprint", path, hint });
+        }
+        Ok(json::read(&path)?)
     }
 
     /// Takes over the splits of the raw folder, or makes five folds; existing splits stay.
