@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Rank methods by their summaries, as challenges do
     Rank(RankArgs),
+    /// Write one HTML page about trained models: fingerprint, plans, curves, scores, overlays
+    Report(ReportArgs),
     /// Average saved probabilities of several models
     Ensemble(EnsembleArgs),
     /// Decide whether to keep only the largest components of predictions
@@ -328,6 +330,19 @@ pub(crate) struct EvaluateArgs {
     /// Distance in millimetres within which surfaces agree, for --extended
     #[arg(long, value_name = "MM", default_value_t = 1.0, value_parser = positive)]
     pub(crate) surface_tolerance: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Model folder, folder of a data set's models, or folder of results
+    #[arg(value_name = "RESULTS_DIR")]
+    pub(crate) folder: PathBuf,
+    /// Where the page goes
+    #[arg(short, long, default_value = "report.html", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How many of the best and of the worst cases are shown as pictures, each
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub(crate) overlays: usize,
 }
 
 #[derive(Debug, Args)]

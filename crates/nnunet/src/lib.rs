@@ -36,7 +36,7 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `plot` | yes | training curves and overlays as PNG (`plot`) |
+//! | `plot` | yes | training curves and overlays as PNG (`plot`), and `report` |
 //! | `cuda` | no | candle with CUDA; see `nnunet-nn` for what runs on the device |
 
 mod checkpoints;
@@ -51,6 +51,8 @@ mod predicting;
 mod progress_picture;
 mod project;
 mod ranking;
+#[cfg(feature = "plot")]
+mod report;
 mod selection;
 mod sharing;
 mod stages;
@@ -67,6 +69,8 @@ pub use predicting::{
 };
 pub use project::{Project, TRAINER};
 pub use ranking::{RankRequest, rank};
+#[cfg(feature = "plot")]
+pub use report::{ReportContent, ReportRequest, report};
 pub use selection::{Selection, SelectionRequest};
 pub use sharing::{ExportRequest, export_model, import_model};
 pub use training::{TrainReport, TrainRequest};

@@ -7,6 +7,7 @@ mod model;
 mod postprocess;
 mod predict;
 mod rank;
+mod report;
 mod select;
 mod train;
 
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
         Command::Predict(args) => predict::predict(args, ui),
         Command::Evaluate(args) => evaluate::evaluate(args, ui),
         Command::Rank(args) => rank::rank(args),
+        Command::Report(args) => report::report(args, &folders, ui),
         Command::Ensemble(args) => postprocess::ensemble(args, ui),
         Command::DeterminePostprocessing(args) => postprocess::determine(args, ui),
         Command::ApplyPostprocessing(args) => postprocess::apply(args, ui),

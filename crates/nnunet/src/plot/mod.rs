@@ -9,7 +9,7 @@ use std::sync::Once;
 use plotters::style::{FontStyle, register_font};
 
 pub use curve::{CurvePoint, training_curve};
-pub use overlay::{OverlayPanel, overlay};
+pub use overlay::{OverlayPanel, label_colour, overlay, overlay_planes};
 pub use ranks::rank_frequencies;
 
 /// Why a picture could not be drawn.
@@ -52,7 +52,7 @@ pub enum PlotError {
 static FONT: Once = Once::new();
 
 /// The font is part of the binary: pictures do not depend on what is installed.
-fn embed_font() {
+pub(crate) fn embed_font() {
     FONT.call_once(|| {
         let _ = register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
     });
@@ -60,6 +60,13 @@ fn embed_font() {
 
 /// Encodes an RGB buffer as PNG and writes it in one piece.
 fn write_png(path: &std::path::Path, width: usize, height: usize, rgb: &[u8]) -> Result<(), PlotError> {
+    let bytes = encode_png(path, width, height, rgb)?;
+    nnunet_image::fs::write_atomic(path, |out| out.write_all(&bytes))
+        .map_err(|source| PlotError::Write { path: path.to_owned(), source })
+}
+
+/// An RGB buffer as the bytes of a PNG file; `path` is for errors.
+fn encode_png(path: &std::path::Path, width: usize, height: usize, rgb: &[u8]) -> Result<Vec<u8>, PlotError> {
     let failed = |e: png::EncodingError| PlotError::Draw { path: path.to_owned(), reason: e.to_string() };
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width as u32, height as u32);
@@ -68,6 +75,5 @@ fn write_png(path: &std::path::Path, width: usize, height: usize, rgb: &[u8]) ->
     let mut writer = encoder.write_header().map_err(failed)?;
     writer.write_image_data(rgb).map_err(failed)?;
     writer.finish().map_err(failed)?;
-    nnunet_image::fs::write_atomic(path, |out| out.write_all(&bytes))
-        .map_err(|source| PlotError::Write { path: path.to_owned(), source })
+    Ok(bytes)
 }
