@@ -73,6 +73,15 @@ pub(crate) enum Command {
     Model(ModelCommand),
     /// Convert a Medical Segmentation Decathlon task (TaskNN_Name)
     ConvertMsd(ConvertMsdArgs),
+    /// Check every operation of a device against the portable CPU kernels, and measure its speed
+    SelfTest(SelfTestArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SelfTestArgs {
+    /// Device: auto, cpu, cuda, cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub(crate) device: String,
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,8 @@
 //! biomedical image segmentation*, Nature Methods 18 (2021), as nnU-Net v2.8.1 carries them out.
 //!
 //! - [`Predictor`] holds one model, of one fold or several, and predicts images, files or preprocessed cases.
-//! - [`tile_positions`], [`gaussian_importance_map`]: where tiles lie, and how their voxels are weighed.
+//! - [`tile_positions`], [`gaussian_importance_map`], [`blend_tiles`]: where tiles lie, how their voxels are weighed and
+//!   averaged.
 //! - [`export_logits`]: from the network's grid to labels and probabilities on the image's.
 //! - [`rank_methods`]: rankings of several methods from their summaries, as challenges make them.
 //! - [`evaluate_folder`]: Dice and the like, as `summary.json` has them ([`Summary`]); [`evaluate_folder_extended`]: surface
@@ -64,4 +65,4 @@ pub use rank::{
     MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,
     rank_methods, ranks, wilcoxon_greater,
 };
-pub use window::{gaussian_importance_map, tile_positions};
+pub use window::{blend_tiles, gaussian_importance_map, tile_positions};

@@ -54,6 +54,7 @@ mod ranking;
 #[cfg(feature = "plot")]
 mod report;
 mod selection;
+mod self_test;
 mod sharing;
 mod stages;
 mod training;
@@ -72,6 +73,7 @@ pub use ranking::{RankRequest, rank};
 #[cfg(feature = "plot")]
 pub use report::{ReportContent, ReportRequest, report};
 pub use selection::{Selection, SelectionRequest};
+pub use self_test::{Rate, SelfCheck, SelfTestEvent, self_test};
 pub use sharing::{ExportRequest, export_model, import_model};
 pub use training::{TrainReport, TrainRequest};
 

@@ -9,6 +9,7 @@ mod predict;
 mod rank;
 mod report;
 mod select;
+mod self_test;
 mod train;
 
 use anyhow::{Context, Result};
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
         Command::FindBestConfiguration(args) => select::find_best_configuration(args, &folders, ui),
         Command::Model(command) => model::model(command, &folders),
         Command::ConvertMsd(args) => convert::convert_msd(args, &folders, ui),
+        Command::SelfTest(args) => self_test::self_test(args, ui),
     }
 }
 
@@ -59,5 +61,9 @@ fn project(spec: &str, folders: &Folders) -> Result<Project> {
 }
 
 fn device_spec(compute: &ComputeArgs) -> Result<DeviceSpec> {
-    compute.device.parse().with_context(|| format!("--device {}", compute.device))
+    parse_device(&compute.device)
+}
+
+fn parse_device(device: &str) -> Result<DeviceSpec> {
+    device.parse().with_context(|| format!("--device {device}"))
 }

@@ -23,6 +23,11 @@ impl Sandbox {
         Self { root }
     }
 
+    /// An empty folder.
+    pub fn empty() -> Self {
+        Self { root: TempDir::new().unwrap() }
+    }
+
     pub fn path(&self, rest: &str) -> PathBuf {
         self.root.path().join(rest)
     }

@@ -34,7 +34,8 @@ impl Decision<'_> {
     }
 }
 
-fn largest(values: &[f32]) -> i16 {
+/// The first of the largest values.
+pub(crate) fn largest(values: &[f32]) -> i16 {
     let mut best = 0;
     for (i, value) in values.iter().enumerate() {
         if *value > values[best] {

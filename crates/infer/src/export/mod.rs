@@ -13,6 +13,7 @@ use nnunet_preprocess::{CaseProperties, resampling};
 use crate::InferError;
 use crate::logits::Logits;
 use decision::Decision;
+pub(crate) use decision::largest;
 use place::Placement;
 use taps::{Taps, axis_taps};
 

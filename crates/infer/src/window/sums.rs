@@ -1,10 +1,42 @@
 use std::ops::Range;
 
 use half::f16;
+use ndarray::ArrayView3;
 use rayon::prelude::*;
 
+use crate::export::largest;
 use crate::logits::{Logits, Number, Values, zeros};
 use crate::{Accumulator, InferError};
+
+/// Mean logits `(z, y, x, channel)` of overlapping tiles and the largest channel of each voxel, as the sliding window blends
+/// them: `tiles` are first voxels, which may be outside, and logits `(z, y, x, channel)` of `patch` voxels each, weighted by
+/// `importance` (all the same without it).
+///
+/// # Errors
+/// A tile or map of another size, or a mean that is not finite: no tile reaches the voxel.
+pub fn blend_tiles(
+    shape: [usize; 3],
+    channels: usize,
+    patch: [usize; 3],
+    tiles: &[([isize; 3], Vec<f32>)],
+    importance: Option<ArrayView3<'_, f32>>,
+) -> Result<(Vec<f32>, Vec<i16>), InferError> {
+    let expected = patch.iter().product::<usize>();
+    let importance: Option<Vec<f32>> = importance.map(|map| map.iter().copied().collect());
+    if let Some(map) = importance.as_ref().filter(|map| map.len() != expected) {
+        return Err(InferError::NetworkOutput { found: map.len(), expected });
+    }
+    let mut sums = Buffers::<f32>::new(shape, channels)?;
+    for (origin, logits) in tiles {
+        if logits.len() != expected * channels {
+            return Err(InferError::NetworkOutput { found: logits.len(), expected: expected * channels });
+        }
+        sums.add(&Tile { logits, patch, origin: *origin }, importance.as_deref());
+    }
+    let mean = sums.average([0; 3])?;
+    let labels = mean.par_chunks(channels.max(1)).map(largest).collect();
+    Ok((mean, labels))
+}
 
 /// Weighted sums of tiles, and the sums of their weights.
 pub(crate) enum Sums {
@@ -96,7 +128,12 @@ impl<N: Number> Buffers<N> {
         );
     }
 
-    fn finish(mut self, start: [usize; 3], values: fn(Vec<N>) -> Values) -> Result<Logits, InferError> {
+    fn finish(self, start: [usize; 3], values: fn(Vec<N>) -> Values) -> Result<Logits, InferError> {
+        let (shape, channels) = (self.shape, self.channels);
+        Ok(Logits { shape, channels, values: values(self.average(start)?) })
+    }
+
+    fn average(mut self, start: [usize; 3]) -> Result<Vec<N>, InferError> {
         let channels = self.channels.max(1);
         let block = 4096;
         let bad = self
@@ -116,7 +153,7 @@ impl<N: Number> Buffers<N> {
                 voxel: std::array::from_fn(|axis| start[axis] + local[axis]),
             });
         }
-        Ok(Logits { shape: self.shape, channels: self.channels, values: values(self.logits) })
+        Ok(self.logits)
     }
 }
 
