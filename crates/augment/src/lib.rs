@@ -62,3 +62,13 @@ pub use spatial::{Elastic, Window};
 pub use strong::{Bump, Rectangle, Strong, StrongParameters};
 pub use targets::deep_supervision_targets;
 pub use workspace::Workspace;
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// The code of the page on the augmentation alone.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/augmenting.md")]
+struct Augmenting;

@@ -36,3 +36,8 @@ pub use json::JsonError;
 pub use labels::{Class, LabelRules};
 pub use splits::{Fold, Split, create_splits, split_for_fold};
 pub use verify::{Finding, Severity, verify, verify_layout};
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -5,7 +5,8 @@
 //! - [`CaseReader`]: reads the channels of a case, reads and writes segmentations; [`reader_for`] and
 //!   [`reader_by_name`] choose one.
 //! - [`connected_components`], [`keep_largest_components`]: components of label maps.
-//! - [`resample`], [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers; [`crop_to_nonzero`].
+//! - [`resample`], [`resample_image`], [`resample_labels`]: resampling with nnU-Net's numbers;
+//!   [`resample_to_spacing`]: the same with the geometry; [`crop_to_nonzero`].
 //! - [`AxisCode`], [`reorient_image`], [`reorient_labels`]: which way axes point, and turning images to RAS, LPS and the like.
 //! - [`fs::write_atomic`]: files that are whole or absent.
 //!
@@ -79,6 +80,12 @@ pub use itk::write_image;
 pub use orient::{AxisCode, reorient_image, reorient_labels};
 pub use reader::{CaseReader, reader_by_name, reader_for};
 pub use resample::{
-    Method, ResampleOptions, SeparateZ, resample, resample_image, resample_labels, resampled_shape,
+    Method, ResampleOptions, SeparateZ, resample, resample_image, resample_labels,
+    resample_labels_to_spacing, resample_to_spacing, resampled_shape,
 };
 pub use transpose::{transpose_image, transpose_labels};
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

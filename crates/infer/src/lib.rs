@@ -66,3 +66,8 @@ pub use rank::{
     rank_methods, ranks, wilcoxon_greater,
 };
 pub use window::{blend_tiles, gaussian_importance_map, tile_positions};
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

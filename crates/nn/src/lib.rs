@@ -44,3 +44,8 @@ pub use model::{Executor, Parameters, UNet};
 pub use ops::{conv, conv_norm_act, conv_transpose, instance_norm_leaky_relu, up_concat};
 pub use precision::Precision;
 pub use weights::{ModelCheckpoint, read_checkpoint};
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

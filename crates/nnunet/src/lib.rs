@@ -96,3 +96,13 @@ pub fn set_threads(threads: usize) -> Result<(), Error> {
         .build_global()
         .map_err(|error| Error::Invalid(format!("cannot set the number of threads to {threads}: {error}")))
 }
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// The code of the project's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ProjectReadme;

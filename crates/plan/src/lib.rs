@@ -43,3 +43,13 @@ pub use planner::Planner;
 pub use schema::{Configuration, Names, Normalization, Plans, ResamplingKwargs};
 
 pub use nnunet_fingerprint::{Class, DatasetJson, Fingerprint, LabelRules};
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+/// The code of the page on the heuristics alone.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/heuristics.md")]
+struct Heuristics;

@@ -31,3 +31,8 @@ pub use locations::{ClassKey, ClassLocations, class_locations};
 pub use normalize::normalize;
 pub use previous_stage::PreviousStage;
 pub use store::Store;
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,3 +67,8 @@ pub use sampling::{
 };
 pub use schedule::{LrSchedule, poly_lr};
 pub use trainer::{TrainSetup, TrainSummary, Trainer};
+
+/// The code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,8 +6,11 @@ mod image;
 mod labels;
 mod line;
 mod linear;
+mod space;
 mod spline;
 mod torch;
+
+pub use space::{resample_labels_to_spacing, resample_to_spacing};
 
 use ndarray::{Array3, Array4, ArrayView3, ArrayView4};
 
