@@ -1,16 +1,19 @@
 //! Export of logits on a grid of 1.5 mm to an image of 0.8 mm in the plane.
 //!
-//! `cargo run --release -p nnunet-benches --bin export CLASSES [PLANES]` draws logits of PLANES × 273 × 273 (400 planes by
-//! default) and prints the seconds of the export to PLANES × 512 × 512, and the peak of memory in MB with what of it are the
-//! logits. `benches/export.py` times nnU-Net's function on the same.
+//! `cargo run --release -p nnunet-benches --bin export CLASSES [PLANES] [FILE]` draws logits of PLANES × 273 × 273 (400 planes
+//! by default) and prints the seconds of the export to PLANES × 512 × 512, and the peak of memory in MB with what of it are
+//! the logits. FILE takes the results: `.raw` labels as bytes, `.npz` the probabilities, in bounded memory and with the time
+//! of writing. `benches/export.py` times nnU-Net's function on the same.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use ndarray::Array4;
+use ndarray::{Array4, ArrayView4};
 use nnunet::fingerprint::DatasetJson;
+use nnunet::image::npz::Spill;
 use nnunet::image::{BoundingBox, Geometry};
-use nnunet::infer::export_logits_channels_last;
+use nnunet::infer::{export_logits_channels_last, export_logits_in_slabs};
 use nnunet::plan::Plans;
 use nnunet::preprocess::CaseProperties;
 use serde_json::json;
@@ -22,10 +25,10 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let classes: usize = arguments.next().map_or(Ok(5), |n| n.parse())?;
     let planes: usize = arguments.next().map_or(Ok(400), |n| n.parse())?;
-    let mut state = 1u32;
+    let file = arguments.next().unwrap_or_default();
     let logits = Array4::from_shape_fn((planes, GRID, GRID, classes), |(z, y, x, c)| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        ((z + y + x) as f32 * 0.02 + c as f32).sin() * 3.0 + (state >> 8) as f32 / 16_777_216.0
+        let noise = (z * 73 + y * 179 + x * 283 + c * 419) % 1009;
+        ((z + y + x) as f32 * 0.02 + c as f32).sin() * 3.0 + noise as f32 / 1009.0
     });
     let labels: serde_json::Map<_, _> = (0..classes)
         .map(|label| (if label == 0 { "background".to_owned() } else { format!("l{label}") }, json!(label)))
@@ -48,9 +51,25 @@ fn main() -> Result<()> {
     let rules = dataset.label_rules()?;
     let held = logits.len() * 4 / 1_000_000;
     let begun = Instant::now();
-    let prediction = export_logits_channels_last(logits, &properties, &plans, &configuration, &rules, false)?;
+    let labels = if file.ends_with(".npz") {
+        let path = Path::new(&file);
+        let mut spill = Spill::new(path.parent().unwrap_or(Path::new(".")), classes)?;
+        let mut take = |slab: ArrayView4<'_, f32>| {
+            let channels = slab.outer_iter().enumerate();
+            let values: Vec<_> = channels.filter_map(|(c, values)| Some((c, values.to_slice()?))).collect();
+            Ok(spill.push(&values)?)
+        };
+        let labels = export_logits_in_slabs(logits, &properties, &plans, &configuration, &rules, &mut take)?;
+        spill.write_npz(path, "probabilities", &[classes, planes, IMAGE, IMAGE])?;
+        labels
+    } else {
+        export_logits_channels_last(logits, &properties, &plans, &configuration, &rules, false)?.labels
+    };
     let seconds = begun.elapsed().as_secs_f64();
-    let sum: i64 = prediction.labels.data.iter().map(|&label| i64::from(label)).sum();
+    let sum: i64 = labels.data.iter().map(|&label| i64::from(label)).sum();
+    if file.ends_with(".raw") {
+        std::fs::write(&file, labels.data.iter().map(|&label| label as u8).collect::<Vec<_>>())?;
+    }
     println!("{seconds:.2} s, peak {} MB, of which logits {held} MB (sum of labels {sum})", peak_mb()?);
     Ok(())
 }

@@ -57,10 +57,10 @@ pub use evaluate::{
     CaseSummary, Confusion, ExtendedCase, ExtendedMetrics, ExtendedOptions, ExtendedSummary, MeanMetrics,
     Metrics, Summary, evaluate_folder, evaluate_folder_extended,
 };
-pub use export::{Prediction, export_logits, export_logits_channels_last};
+pub use export::{Prediction, TakeSlab, export_logits, export_logits_channels_last, export_logits_in_slabs};
 pub use options::{Accumulator, PredictorOptions};
 pub use postprocess::{KeepLargest, Postprocessing, PostprocessingReport, determine_postprocessing};
-pub use predictor::{BatchOptions, CaseInput, Predictor, select_part};
+pub use predictor::{BatchOptions, CaseInput, Predictor, SeeLogits, select_part};
 pub use rank::{
     MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,
     rank_methods, ranks, wilcoxon_greater,

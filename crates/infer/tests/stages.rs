@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use candle_core::Device;
 use ndarray::{Array3, Array4, Axis, s};
+use nnunet_image::npz::read_npz_f32;
 use nnunet_image::{BoundingBox, Geometry, Image, LabelMap, reader_by_name, write_image};
 use nnunet_infer::{
     Accumulator, BatchOptions, CancelToken, CaseInput, InferError, Predictor, PredictorOptions,
@@ -105,6 +106,49 @@ fn a_limit_of_memory_changes_nothing_or_is_an_error_that_says_what_is_needed() {
         let options = PredictorOptions { memory_gb: Some(memory_gb), ..options() };
         let error = Predictor::open(root.path(), None, None, options, Device::Cpu).err().unwrap().to_string();
         assert!(error.contains("memory_gb"), "{error}");
+    }
+}
+
+/// The network's blocks are cut along its own axes, the file has the image's.
+#[test]
+fn probabilities_are_the_same_from_blocks_and_from_one_piece() {
+    let root = tempfile::tempdir().unwrap();
+    common::write_model(root.path(), 1);
+    let file = root.path().join("case_0000.nii.gz");
+    write_image(&file, &image([40, 22, 20], 3)).unwrap();
+    let cases = [("case".to_owned(), vec![file])];
+    let options = |accumulator, memory_gb| PredictorOptions { accumulator, memory_gb, ..options() };
+    for accumulator in [Accumulator::F32, Accumulator::F16] {
+        let predict = |name: &str, memory_gb| {
+            let out = root.path().join(name);
+            let batch = BatchOptions {
+                save_probabilities: true,
+                probabilities_as_nifti: true,
+                ..BatchOptions::default()
+            };
+            let predictor = open(root.path(), options(accumulator, memory_gb));
+            let results = predictor.predict_files(&cases, &out, &batch, &|_| {});
+            results.into_iter().next().unwrap().1.map(|()| out)
+        };
+        let probabilities = |out: &Path| read_npz_f32(&out.join("case.npz"), "probabilities").unwrap();
+        let labels = |out: &Path| {
+            reader_by_name("SimpleITKIO").unwrap().read_labels(&out.join("case.nii.gz")).unwrap()
+        };
+        let whole = predict("whole", None).unwrap();
+        let expected = probabilities(&whole);
+        let nifti = whole.join("case_probabilities_2.nii.gz");
+        let nifti = reader_by_name("SimpleITKIO").unwrap().read_images(&[nifti]).unwrap();
+        assert_eq!(nifti.data.index_axis(Axis(0), 0).into_dyn(), expected.index_axis(Axis(0), 2));
+        assert_eq!(nifti.geometry.spacing, labels(&whole).geometry.spacing);
+        let Err(InferError::MemoryLimit { bytes, .. }) = predict("limited", Some(1e-6)) else {
+            panic!("a kilobyte is enough?");
+        };
+        // The smallest blocks, and fewer.
+        for part in [1.0, 1.02, 1.1] {
+            let out = predict("limited", Some(bytes as f64 * part * 1e-9)).unwrap();
+            assert_eq!(probabilities(&out), expected, "{part}");
+            assert_eq!(labels(&out), labels(&whole), "{part}");
+        }
     }
 }
 

@@ -68,21 +68,20 @@ impl Project {
     }
 }
 
-/// Predicts a preprocessed case and writes its segmentation for every stage that continues this one.
+/// Writes the segmentation that a case's logits `(channel, z, y, x)` give for every stage that continues this one.
 pub(crate) fn hand_over(
     stages: &[NextStage],
     predictor: &Predictor,
-    configuration: &str,
     case: &str,
-    loaded: &PreprocessedCase,
+    logits: ArrayView4<'_, f32>,
+    properties: &CaseProperties,
 ) -> Result<(), Error> {
-    let configuration = predictor.plans().configuration(configuration)?;
-    let logits = predictor.predict_logits(loaded.data.view(), &|_| {})?;
+    let plans = predictor.plans();
+    let configuration = plans.configuration(predictor.configuration_name())?;
     for stage in stages.iter().filter(|stage| stage.store.identifiers().iter().any(|id| id == case)) {
         let [_, z, y, x] = stage.store.shape(case)?;
-        let spacing = stage_spacing(predictor.plans(), &configuration, &loaded.properties)?;
-        let labels =
-            stage_labels(logits.view(), [z, y, x], spacing, &configuration, predictor.label_rules())?;
+        let spacing = stage_spacing(plans, &configuration, properties)?;
+        let labels = stage_labels(logits, [z, y, x], spacing, &configuration, predictor.label_rules())?;
         stage.handed_over.write(case, labels.view())?;
     }
     Ok(())

@@ -1,14 +1,15 @@
 //! Training a fold and validating it, the two parts of nnU-Net's `train`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use ndarray::ArrayView4;
 use nnunet_fingerprint::{Fold, Split, json};
 use nnunet_image::{Progress, reader_by_name};
-use nnunet_infer::{Predictor, PredictorOptions, Summary, evaluate_folder};
+use nnunet_infer::{Predictor, PredictorOptions, SeeLogits, Summary, evaluate_folder};
 use nnunet_nn::{DeviceSpec, device};
 use nnunet_plan::Configuration;
-use nnunet_preprocess::{PreviousStage, Store};
+use nnunet_preprocess::{CaseProperties, PreviousStage, Store};
 use nnunet_train::{StoreSource, TrainCallback, TrainOptions, TrainSetup, TrainSummary, Trainer};
 
 use crate::stages::{NextStage, hand_over, load_with_previous};
@@ -165,13 +166,21 @@ impl Project {
             None => Ok(store.load(case)?),
             Some(previous) => Ok(load_with_previous(store, previous, &labels, case)?),
         };
-        let failed = predictor.predict_stored(&load, cases, &out, request.save_probabilities, progress);
+        let not_handed_over = Mutex::new(Vec::new());
+        let seen = |case: &str, logits: ArrayView4<'_, f32>, properties: &CaseProperties| {
+            if let Err(error) = hand_over(stages, &predictor, case, logits, properties)
+                && let Ok(mut failed) = not_handed_over.lock()
+            {
+                failed.push((case.to_owned(), error.to_string()));
+            }
+        };
+        let seen: Option<&SeeLogits<'_>> = if stages.is_empty() { None } else { Some(&seen) };
+        let save = request.save_probabilities;
+        let failed = predictor.predict_stored_and(&load, cases, &out, save, seen, progress);
+        let failed = failed.into_iter().map(|(case, error)| (case, error.to_string()));
+        let failed: Vec<_> = failed.chain(not_handed_over.into_inner().unwrap_or_default()).collect();
         if !failed.is_empty() {
-            let failed = failed.into_iter().map(|(case, error)| (case, error.to_string())).collect();
             return Err(Error::Validation { failed, total: cases.len() });
-        }
-        for case in cases.iter().filter(|_| !stages.is_empty()) {
-            hand_over(stages, &predictor, &request.configuration, case, &load(case)?)?;
         }
         let dataset = self.dataset_json()?;
         let reader = reader_by_name(&self.plans(&request.plans_name)?.image_reader_writer)?;

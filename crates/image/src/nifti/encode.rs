@@ -42,6 +42,17 @@ pub(super) fn write(
     written.map_err(|e| ImageError::io(path, e))
 }
 
+/// The header of 32-bit floats, with the bytes that say that no extension follows.
+#[cfg(feature = "npz")]
+pub(super) fn header(
+    path: &Path,
+    shape: [usize; 3],
+    geometry: &Geometry,
+    flavour: Flavour,
+) -> Result<Vec<u8>, ImageError> {
+    Ok(Target { path, geometry, flavour }.header(shape, 16, 4)?.to_vec())
+}
+
 /// Where an array goes.
 struct Target<'a> {
     path: &'a Path,

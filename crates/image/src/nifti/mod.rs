@@ -55,6 +55,16 @@ pub(crate) fn write_as_itk(path: &Path, pixels: &Pixels<'_>, geometry: &Geometry
     encode::write(path, pixels, geometry, Flavour::SimpleItk)
 }
 
+/// The header of a file of 32-bit floats `(z, y, x)` as ITK writes it, all that comes before the values.
+#[cfg(feature = "npz")]
+pub(crate) fn header_as_itk(
+    path: &Path,
+    shape: [usize; 3],
+    geometry: &Geometry,
+) -> Result<Vec<u8>, ImageError> {
+    encode::header(path, shape, geometry, Flavour::SimpleItk)
+}
+
 fn image(
     path: &Path,
     dims: (usize, usize, usize, usize),

@@ -1,13 +1,17 @@
 //! Ensembles: means of saved probabilities.
 
+mod mean;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array3, Array4, ArrayView4, Zip};
+use ndarray::{Array3, ArrayView4};
 use nnunet_fingerprint::LabelRules;
-use nnunet_image::npz::{NpzArray, read_npz_f32, write_npz};
+use nnunet_image::npz::Spill;
 use nnunet_image::{CaseReader, LabelMap, Progress};
 use rayon::prelude::*;
+
+use mean::{Decided, Mean, Members};
 
 use crate::InferError;
 use crate::folder::{copy, create, files};
@@ -77,81 +81,47 @@ impl Ensemble<'_> {
 
     fn one(&self, id: &str, files: &[PathBuf], output: &Path) -> Result<(), InferError> {
         let Some(first) = files.first() else { return Ok(()) };
-        let stem = first.with_extension("");
-        let properties = Properties::read(&stem)?;
-        let probabilities = mean_of_files(files)?;
+        let properties = Properties::read(&first.with_extension(""))?;
+        let stem = output.join(id);
+        let mut members = Members::open(files)?;
+        let mut mean = Mean::of(&mut members)?;
+        let [channels, z, y, x] = mean.shape;
         let heads = self.rules.num_heads();
-        if probabilities.dim().0 != heads {
-            let reason = format!("{} channels, dataset.json describes {heads}", probabilities.dim().0);
+        if channels != heads {
+            let reason = format!("{channels} channels, dataset.json describes {heads}");
             return Err(InferError::file(first, reason));
         }
-        let data = labels_of_probabilities(probabilities.view(), self.rules);
-        let stem = output.join(id);
-        if self.save_probabilities {
-            properties.write(&stem, self.reader.name())?;
-            let arrays = [("probabilities", NpzArray::F32(probabilities.into_dyn()))];
-            write_npz(&with_ending(&stem, ".npz"), &arrays)?;
-        }
-        let labels = LabelMap { data, geometry: properties.geometry() };
-        Ok(self.reader.write_labels(&with_ending(&stem, self.file_ending), &labels)?)
-    }
-}
-
-/// The mean of the arrays `probabilities`, summed in the order of the files in single precision.
-fn mean_of_files(files: &[PathBuf]) -> Result<Array4<f32>, InferError> {
-    let read = |path: &PathBuf| -> Result<Array4<f32>, InferError> {
-        let array = read_npz_f32(path, "probabilities")?;
-        let found = array.shape().to_vec();
-        array.into_dimensionality().map_err(|_| {
-            InferError::file(path, format!("probabilities of shape {found:?}, expected (channel, z, y, x)"))
-        })
-    };
-    let mut sum: Option<Array4<f32>> = None;
-    for path in files {
-        let array = read(path)?;
-        match &mut sum {
-            None => sum = Some(array),
-            Some(sum) if sum.dim() == array.dim() => *sum += &array,
-            Some(sum) => {
-                let (found, expected) = (array.shape().to_vec(), sum.shape().to_vec());
-                let reason =
-                    format!("probabilities of shape {found:?}, {} has {expected:?}", files[0].display());
-                return Err(InferError::file(path, reason));
+        let mut spill = if self.save_probabilities { Some(Spill::new(output, heads)?) } else { None };
+        let mut decided = Decided::new([z, y, x], self.rules);
+        let mut values = vec![0.0; mean.piece()];
+        for channel in 0..channels {
+            for start in (0..z * y * x).step_by(values.len()) {
+                let values = &mut values[..mean.piece().min(z * y * x - start)];
+                mean.read(values)?;
+                decided.take(channel, start, values);
+                if let Some(spill) = &mut spill {
+                    spill.push(&[(channel, values)])?;
+                }
             }
         }
+        if let Some(spill) = spill {
+            properties.write(&stem, self.reader.name())?;
+            spill.write_npz(&with_ending(&stem, ".npz"), "probabilities", &[heads, z, y, x])?;
+        }
+        let labels = LabelMap { data: decided.labels(), geometry: properties.geometry() };
+        Ok(self.reader.write_labels(&with_ending(&stem, self.file_ending), &labels)?)
     }
-    let mut mean = sum.ok_or(InferError::NoNetwork)?;
-    let count = files.len() as f32;
-    mean.par_mapv_inplace(|value| value / count);
-    Ok(mean)
 }
 
 /// Labels `(z, y, x)` of probabilities `(channel, z, y, x)`: the largest, the first of several; of regions, the last in the
 /// class order that is above one half.
 pub fn labels_of_probabilities(probabilities: ArrayView4<'_, f32>, rules: &LabelRules) -> Array3<i16> {
     let (_, z, y, x) = probabilities.dim();
-    let mut labels = Array3::zeros((z, y, x));
-    if let Some(order) = rules.regions_class_order() {
-        for (channel, &label) in probabilities.outer_iter().zip(order) {
-            Zip::from(&mut labels).and(channel).par_for_each(|to, &p| {
-                if p > 0.5 {
-                    *to = label;
-                }
-            });
-        }
-        return labels;
+    let mut decided = Decided::new([z, y, x], rules);
+    for (channel, values) in probabilities.outer_iter().enumerate() {
+        decided.take(channel, 0, values.as_standard_layout().as_slice().unwrap_or_default());
     }
-    let mut channels = probabilities.outer_iter();
-    let Some(mut best) = channels.next().map(|channel| channel.to_owned()) else { return labels };
-    for (number, channel) in channels.enumerate() {
-        let label = number as i16 + 1;
-        Zip::from(&mut labels).and(&mut best).and(channel).par_for_each(|to, best, &p| {
-            if p > *best {
-                (*to, *best) = (label, p);
-            }
-        });
-    }
-    labels
+    decided.labels()
 }
 
 /// Copies `dataset.json` and `plans.json` from one folder to another, where they are there.

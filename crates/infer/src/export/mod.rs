@@ -3,6 +3,8 @@
 mod decision;
 mod place;
 mod rows;
+mod shelf;
+mod slabs;
 mod taps;
 
 use ndarray::{Array4, ArrayView4};
@@ -15,9 +17,12 @@ use crate::logits::Logits;
 use decision::Decision;
 pub(crate) use decision::largest;
 use place::Placement;
-use taps::{Taps, axis_taps};
+use taps::Grid;
 
 pub(crate) use place::Canvas;
+pub(crate) use shelf::Shelf;
+pub(crate) use slabs::Held;
+pub use slabs::TakeSlab;
 
 /// A segmented image.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +87,26 @@ fn export_all(
     Ok(export.finish(canvas))
 }
 
+/// As [`export_logits_channels_last`], without a whole array of probabilities: `take` is handed those of some planes of the
+/// image at a time, `(channel, z, y, x)`, from the first to the last.
+///
+/// # Errors
+/// As [`export_logits`], or what `take` returns.
+pub fn export_logits_in_slabs(
+    logits: Array4<f32>,
+    properties: &CaseProperties,
+    plans: &Plans,
+    configuration: &Configuration,
+    rules: &LabelRules,
+    take: &mut TakeSlab<'_>,
+) -> Result<LabelMap, InferError> {
+    let logits = Logits::from_channels_last(logits);
+    let export = Export::new(properties, plans, configuration, rules, true, logits.shape)?;
+    let Block { out, low } = export.block(export.whole());
+    export.check(&logits, low)?;
+    export.stream(Some((out, Held::Memory(logits, low))), take)
+}
+
 /// A part of the result and the logits that it is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block {
@@ -103,7 +128,7 @@ pub(crate) struct Export<'a> {
     new_spacing: [f64; 3],
     options: ResampleOptions,
     /// None where rows cannot be resampled one by one.
-    taps: Option<[Taps; 3]>,
+    grid: Option<Grid>,
     placement: Placement,
 }
 
@@ -133,10 +158,10 @@ impl<'a> Export<'a> {
         let options = resampling(function, &configuration.resampling_fn_probabilities_kwargs)?;
         // Without resampling the shapes are the same, and so nothing is interpolated.
         let options = options.unwrap_or_else(ResampleOptions::probabilities);
-        let taps = if shape.contains(&0) || cropped.contains(&0) {
+        let grid = if shape.contains(&0) || cropped.contains(&0) {
             None
         } else {
-            axis_taps(shape, cropped, spacing, new_spacing, &options)
+            Grid::new(shape, cropped, spacing, new_spacing, &options)
         };
         Ok(Self {
             rules,
@@ -147,7 +172,7 @@ impl<'a> Export<'a> {
             spacing,
             new_spacing,
             options,
-            taps,
+            grid,
             placement: Placement {
                 shape: properties.shape_before_cropping,
                 bbox: properties.bbox,
@@ -163,7 +188,7 @@ impl<'a> Export<'a> {
 
     /// Whether parts of the result need parts of the logits only.
     pub(crate) fn has_blocks(&self) -> bool {
-        self.taps.is_some()
+        self.grid.is_some()
     }
 
     /// The part of the cropped image that a box of the image as read has a share in.
@@ -181,15 +206,8 @@ impl<'a> Export<'a> {
     /// What a part of the cropped image needs.
     pub(crate) fn block(&self, out: BoundingBox) -> Block {
         let whole = BoundingBox { start: [0; 3], end: self.shape };
-        let low = match &self.taps {
-            Some(taps) if out != self.whole() => {
-                let needed: [_; 3] =
-                    std::array::from_fn(|axis| taps[axis].needed(out.start[axis]..out.end[axis]));
-                BoundingBox {
-                    start: needed.each_ref().map(|range| range.start),
-                    end: needed.each_ref().map(|range| range.end),
-                }
-            }
+        let low = match &self.grid {
+            Some(grid) if out != self.whole() => grid.needed(out),
             _ => whole,
         };
         Block { out, low }
@@ -209,37 +227,45 @@ impl<'a> Export<'a> {
         Canvas::new(&self.placement, self.rules.num_heads(), self.decision(), self.with_probabilities)
     }
 
-    /// Puts a block onto the canvas.
-    pub(crate) fn fill(&self, canvas: &mut Canvas, block: &Block, logits: &Logits) -> Result<(), InferError> {
+    /// # Errors
+    /// Logits that are not those of a box of the network's grid.
+    fn check(&self, logits: &Logits, low: BoundingBox) -> Result<(), InferError> {
         let heads = self.rules.num_heads();
-        if logits.channels != heads || logits.shape != block.low.shape() || logits.shape.contains(&0) {
-            let ([z, y, x], [ez, ey, ex]) = (logits.shape, block.low.shape().map(|size| size.max(1)));
+        if logits.channels != heads || logits.shape != low.shape() || logits.shape.contains(&0) {
+            let ([z, y, x], [ez, ey, ex]) = (logits.shape, low.shape().map(|size| size.max(1)));
             return Err(InferError::Shape {
                 what: "the logits",
                 found: vec![logits.channels, z, y, x],
                 expected: vec![heads, ez, ey, ex],
             });
         }
-        let bbox = BoundingBox {
-            start: std::array::from_fn(|axis| self.placement.bbox.start[axis] + block.out.start[axis]),
-            end: std::array::from_fn(|axis| self.placement.bbox.start[axis] + block.out.end[axis]),
-        };
-        let placement = Placement { bbox, ..self.placement.clone() };
-        let part = |taps: &[Taps; 3], first: [usize; 3]| {
-            std::array::from_fn(|axis| {
-                taps[axis].part(block.out.start[axis]..block.out.end[axis], first[axis])
-            })
-        };
-        if let Some(taps) = &self.taps {
-            return canvas.fill(logits, &part(taps, block.low.start), &placement, self.decision());
+        Ok(())
+    }
+
+    /// Puts a block onto the canvas.
+    pub(crate) fn fill(&self, canvas: &mut Canvas, block: &Block, logits: &Logits) -> Result<(), InferError> {
+        self.check(logits, block.low)?;
+        let placement = Placement { bbox: self.in_image(block.out), ..self.placement.clone() };
+        if let Some(grid) = &self.grid {
+            let taps = grid.part(block.out, block.low.start);
+            return canvas.fill(logits, &taps, grid.single, &placement, self.decision());
         }
-        let (from, to, cropped) = (self.spacing, self.new_spacing, self.cropped);
-        let resampled = resample_image(logits.to_array().view(), cropped, from, to, &self.options)?;
-        let logits = Logits::from_array(resampled.view());
-        drop(resampled);
-        let taps = axis_taps(cropped, cropped, from, to, &ResampleOptions::probabilities());
-        let taps = taps.ok_or_else(|| InferError::Model("no resampling".to_owned()))?;
-        canvas.fill(&logits, &part(&taps, [0; 3]), &placement, self.decision())
+        let (logits, grid) = self.resampled(logits)?;
+        canvas.fill(&logits, &grid.part(block.out, [0; 3]), false, &placement, self.decision())
+    }
+
+    /// Where a box of the cropped image lies in the transposed image.
+    fn in_image(&self, out: BoundingBox) -> BoundingBox {
+        let at =
+            |corner: [usize; 3]| std::array::from_fn(|axis| self.placement.bbox.start[axis] + corner[axis]);
+        BoundingBox { start: at(out.start), end: at(out.end) }
+    }
+
+    /// All logits on the grid of the cropped image, for splines of a higher order.
+    fn resampled(&self, logits: &Logits) -> Result<(Logits, Grid), InferError> {
+        let (from, to) = (self.spacing, self.new_spacing);
+        let resampled = resample_image(logits.to_array().view(), self.cropped, from, to, &self.options)?;
+        Ok((Logits::from_array(resampled.view()), Grid::identity(self.cropped)))
     }
 
     /// The segmentation.

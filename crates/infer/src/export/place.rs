@@ -1,4 +1,4 @@
-use ndarray::{Array3, Array4, ArrayViewMut2, ArrayViewMut3, Axis, s};
+use ndarray::{Array3, Array4, ArrayViewMut, ArrayViewMut2, ArrayViewMut3, Axis, Dimension, RemoveAxis, s};
 use nnunet_image::BoundingBox;
 use rayon::prelude::*;
 
@@ -22,7 +22,7 @@ pub(crate) struct Placement {
 impl Placement {
     /// # Errors
     /// A box outside of the image, or axes that are no permutation.
-    fn check(&self) -> Result<(), InferError> {
+    pub(super) fn check(&self) -> Result<(), InferError> {
         let mut axes = self.transpose;
         axes.sort_unstable();
         if axes != [0, 1, 2] {
@@ -41,7 +41,7 @@ impl Placement {
     }
 
     /// Shape of the image as read.
-    fn original_shape(&self) -> [usize; 3] {
+    pub(super) fn original_shape(&self) -> [usize; 3] {
         let mut shape = [0; 3];
         (0..3).for_each(|axis| shape[self.transpose[axis]] = self.shape[axis]);
         shape
@@ -76,7 +76,7 @@ impl Canvas {
 
     /// Resamples, decides and puts in place, plane by plane: beside logits and results only a few rows are held.
     ///
-    /// `placement` says where the block that `taps` lead to lies.
+    /// `placement` says where the block that `taps` lead to lies; `single` that rows are not rounded to half precision.
     ///
     /// # Errors
     /// A block that does not fit its place.
@@ -84,6 +84,7 @@ impl Canvas {
         &mut self,
         logits: &Logits,
         taps: &[Taps; 3],
+        single: bool,
         placement: &Placement,
         decision: Decision<'_>,
     ) -> Result<(), InferError> {
@@ -98,28 +99,75 @@ impl Canvas {
         }
         let [a, b, c] = placement.transpose;
         let BoundingBox { start, end } = placement.bbox;
-        let inside = s![start[0]..end[0], start[1]..end[1], start[2]..end[2]];
-        let mut label_view = self.labels.view_mut().permuted_axes([a, b, c]);
-        let mut label_view = label_view.slice_mut(inside);
-        let label_planes: Vec<_> = label_view.axis_iter_mut(Axis(0)).collect();
+        let label_view = self.labels.view_mut().permuted_axes([a, b, c]);
+        let label_view = label_view.slice_move(s![start[0]..end[0], start[1]..end[1], start[2]..end[2]]);
+        let rows = rows_together(label_view.dim());
+        let labels = pieces(label_view, Axis(0), Axis(0), rows);
+        let begin = || Rows::new(logits, taps, single);
         match &mut self.probabilities {
-            None => label_planes.into_par_iter().enumerate().for_each_init(
-                || Rows::new(logits, taps),
-                |rows, (z, plane)| label_plane(rows, z, plane, logits.channels, decision),
-            ),
+            None => labels.into_par_iter().for_each_init(begin, |rows, (at, labels)| {
+                label_rows(rows, at, labels, decision);
+            }),
             Some(probabilities) => {
-                let mut view = probabilities.view_mut().permuted_axes([0, a + 1, b + 1, c + 1]);
+                let view = probabilities.view_mut().permuted_axes([0, a + 1, b + 1, c + 1]);
                 let inside = s![.., start[0]..end[0], start[1]..end[1], start[2]..end[2]];
-                let mut view = view.slice_mut(inside);
-                let planes: Vec<_> = view.axis_iter_mut(Axis(1)).zip(label_planes).collect();
-                planes.into_par_iter().enumerate().for_each_init(
-                    || Rows::new(logits, taps),
-                    |rows, (z, planes)| probability_plane(rows, z, planes, logits.channels, decision),
-                );
+                let probabilities = pieces(view.slice_move(inside), Axis(1), Axis(1), rows);
+                let both: Vec<_> = probabilities.into_iter().zip(labels).collect();
+                both.into_par_iter().for_each_init(begin, |rows, ((at, probabilities), (_, labels))| {
+                    probability_rows(rows, at, probabilities, labels, decision);
+                });
             }
         }
         Ok(())
     }
+
+    /// All background again.
+    pub(super) fn clear(&mut self, decision: Decision<'_>) {
+        self.labels.fill(0);
+        if let Some(probabilities) = &mut self.probabilities {
+            for (channel, mut values) in probabilities.outer_iter_mut().enumerate() {
+                values.fill(if channel == 0 && decision == Decision::Labels { 1.0 } else { 0.0 });
+            }
+        }
+    }
+}
+
+/// Rows that are a thread's work: planes, if there are enough of them.
+fn rows_together((planes, rows, _): (usize, usize, usize)) -> usize {
+    let tasks = 4 * rayon::current_num_threads();
+    if planes >= tasks { rows.max(1) } else { (planes * rows).div_ceil(tasks).clamp(1, rows.max(1)) }
+}
+
+/// Plane and first row, and some rows from there on.
+type Piece<'a, T, D> = ([usize; 2], ArrayViewMut<'a, T, D>);
+
+/// Cuts a view into planes along one axis, and these into pieces of so many rows along an axis of theirs; each with its plane
+/// and its first row.
+fn pieces<T, D: RemoveAxis>(
+    view: ArrayViewMut<'_, T, D>,
+    plane_axis: Axis,
+    row_axis: Axis,
+    rows: usize,
+) -> Vec<Piece<'_, T, D::Smaller>>
+where
+    D::Smaller: Dimension,
+{
+    let mut found = Vec::new();
+    let mut planes = view;
+    for z in 0..planes.len_of(plane_axis) {
+        let (plane, rest) = planes.split_at(plane_axis, 1);
+        planes = rest;
+        let mut plane = plane.index_axis_move(plane_axis, 0);
+        let mut y = 0;
+        while plane.len_of(row_axis) > 0 {
+            let taken = rows.min(plane.len_of(row_axis));
+            let (piece, rest) = plane.split_at(row_axis, taken);
+            plane = rest;
+            found.push(([z, y], piece));
+            y += taken;
+        }
+    }
+    found
 }
 
 /// The probabilities where the image was cropped away.
@@ -137,35 +185,38 @@ fn background(
     Array4::from_shape_vec((channels, z, y, x), values).map_err(wrong)
 }
 
-fn label_plane(
+fn label_rows(
     rows: &mut Rows<'_>,
-    z: usize,
-    mut plane: ArrayViewMut2<'_, i16>,
-    channels: usize,
+    [z, y]: [usize; 2],
+    mut labels: ArrayViewMut2<'_, i16>,
     decision: Decision<'_>,
 ) {
-    for (y, mut line) in plane.outer_iter_mut().enumerate() {
-        let voxels = rows.at(z, y).chunks_exact(channels);
+    let channels = rows.channels();
+    for (i, mut line) in labels.outer_iter_mut().enumerate() {
+        let voxels = rows.at(z, y + i).chunks_exact(channels);
         line.iter_mut().zip(voxels).for_each(|(label, logits)| *label = decision.label(logits));
     }
 }
 
-fn probability_plane(
+fn probability_rows(
     rows: &mut Rows<'_>,
-    z: usize,
-    (mut plane, mut labels): (ArrayViewMut3<'_, f32>, ArrayViewMut2<'_, i16>),
-    channels: usize,
+    [z, y]: [usize; 2],
+    mut probabilities: ArrayViewMut3<'_, f32>,
+    mut labels: ArrayViewMut2<'_, i16>,
     decision: Decision<'_>,
 ) {
-    let mut probabilities = vec![0.0; channels];
-    for (y, mut line) in labels.outer_iter_mut().enumerate() {
-        let voxels = rows.at(z, y).chunks_exact(channels);
-        for (x, (label, logits)) in line.iter_mut().zip(voxels).enumerate() {
-            decision.probabilities(logits, &mut probabilities);
-            *label = decision.label_of_probabilities(&probabilities);
-            for (channel, value) in probabilities.iter().enumerate() {
-                plane[[channel, y, x]] = *value;
-            }
+    let channels = rows.channels();
+    // The voxels of a row one after the other, before its channels go apart.
+    let mut row = vec![0.0; labels.dim().1 * channels];
+    for (i, mut line) in labels.outer_iter_mut().enumerate() {
+        let voxels = rows.at(z, y + i).chunks_exact(channels).zip(row.chunks_exact_mut(channels));
+        for (label, (logits, values)) in line.iter_mut().zip(voxels) {
+            decision.probabilities(logits, values);
+            *label = decision.label_of_probabilities(values);
+        }
+        for (channel, mut line) in probabilities.index_axis_mut(Axis(1), i).outer_iter_mut().enumerate() {
+            let values = row.iter().skip(channel).step_by(channels);
+            line.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
         }
     }
 }
@@ -185,7 +236,7 @@ mod tests {
         with_probabilities: bool,
     ) -> Result<(Array3<i16>, Option<Array4<f32>>), InferError> {
         let mut canvas = Canvas::new(placement, logits.channels, decision, with_probabilities)?;
-        canvas.fill(logits, taps, placement, decision)?;
+        canvas.fill(logits, taps, false, placement, decision)?;
         Ok((canvas.labels, canvas.probabilities))
     }
 

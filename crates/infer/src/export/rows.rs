@@ -1,3 +1,7 @@
+use std::ops::Range;
+
+use half::f16;
+
 use super::taps::Taps;
 use crate::logits::{Logits, Number, Values};
 
@@ -5,37 +9,48 @@ use crate::logits::{Logits, Number, Values};
 pub(crate) struct Rows<'a> {
     logits: &'a Logits,
     taps: &'a [Taps; 3],
-    /// A row at the old resolution, x times channels.
+    /// Keep single precision whatever the logits have.
+    single: bool,
+    /// What of a row at the old resolution is needed.
+    columns: Range<usize>,
+    /// These columns times channels.
     blended: Vec<f64>,
     /// The row at the new resolution, x times channels.
     row: Vec<f32>,
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn new(logits: &'a Logits, taps: &'a [Taps; 3]) -> Self {
-        let (old, new) = (logits.shape[2] * logits.channels, taps[2].lower.len() * logits.channels);
-        Self { logits, taps, blended: vec![0.0; old], row: vec![0.0; new] }
+    pub(crate) fn new(logits: &'a Logits, taps: &'a [Taps; 3], single: bool) -> Self {
+        let columns = taps[2].needed(0..taps[2].lower.len());
+        let (old, new) = (columns.len() * logits.channels, taps[2].lower.len() * logits.channels);
+        Self { logits, taps, single, columns, blended: vec![0.0; old], row: vec![0.0; new] }
+    }
+
+    /// Numbers per voxel.
+    pub(crate) fn channels(&self) -> usize {
+        self.logits.channels
     }
 
     /// The resampled row at (z, y): the channels of each voxel lie together. As in nnU-Net v2.8.1, it is
     /// computed in double precision and rounded to the precision of the logits.
     pub(crate) fn at(&mut self, z: usize, y: usize) -> &[f32] {
         match &self.logits.values {
-            Values::F32(values) => self.fill(values, z, y),
-            Values::F16(values) => self.fill(values, z, y),
+            Values::F32(values) => self.fill(values, z, y, f32::through),
+            Values::F16(values) if self.single => self.fill(values, z, y, f32::through),
+            Values::F16(values) => self.fill(values, z, y, f16::through),
         }
         &self.row
     }
 
-    fn fill<N: Number>(&mut self, values: &[N], z: usize, y: usize) {
+    fn fill<N: Number>(&mut self, values: &[N], z: usize, y: usize, rounded: impl Fn(f64) -> f32) {
         let [_, height, width] = self.logits.shape;
         let channels = self.logits.channels;
         let [tz, ty, tx] = self.taps;
         self.blended.fill(0.0);
         for (plane, wz) in sides(tz, z) {
             for (line, wy) in sides(ty, y) {
-                let start = (plane * height + line) * width * channels;
-                let source = &values[start..start + width * channels];
+                let start = ((plane * height + line) * width + self.columns.start) * channels;
+                let source = &values[start..start + self.columns.len() * channels];
                 let weight = wz * wy;
                 self.blended
                     .iter_mut()
@@ -43,17 +58,18 @@ impl<'a> Rows<'a> {
                     .for_each(|(to, from)| *to += f64::from(from.get()) * weight);
             }
         }
-        let below = |i: usize| tx.lower[i] * channels;
+        let first = self.columns.start;
+        let at = |column: usize| (column - first) * channels..(column - first + 1) * channels;
         for (i, voxel) in self.row.chunks_exact_mut(channels).enumerate() {
             let upper = tx.weight[i];
-            let left = &self.blended[below(i)..below(i) + channels];
+            let left = &self.blended[at(tx.lower[i])];
             if upper == 0.0 {
-                voxel.iter_mut().zip(left).for_each(|(to, left)| *to = N::through(*left));
+                voxel.iter_mut().zip(left).for_each(|(to, left)| *to = rounded(*left));
                 continue;
             }
-            let right = &self.blended[tx.upper[i] * channels..(tx.upper[i] + 1) * channels];
+            let right = &self.blended[at(tx.upper[i])];
             for ((to, left), right) in voxel.iter_mut().zip(left).zip(right) {
-                *to = N::through(left * (1.0 - upper) + right * upper);
+                *to = rounded(left * (1.0 - upper) + right * upper);
             }
         }
     }
@@ -67,7 +83,6 @@ fn sides(taps: &Taps, i: usize) -> impl Iterator<Item = (usize, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use half::f16;
     use ndarray::{Array4, array};
     use nnunet_image::{ResampleOptions, resample_image};
 
@@ -76,7 +91,7 @@ mod tests {
 
     fn resampled(logits: &Logits, taps: &[Taps; 3]) -> Array4<f32> {
         let [z, y, x] = taps.each_ref().map(|taps| taps.lower.len());
-        let mut rows = Rows::new(logits, taps);
+        let mut rows = Rows::new(logits, taps, false);
         let mut out = Array4::zeros((logits.channels, z, y, x));
         for k in 0..z {
             for j in 0..y {

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use nnunet_image::{Method, ResampleOptions, SeparateZ};
+use nnunet_image::{BoundingBox, Method, ResampleOptions, SeparateZ};
 
 /// Which two samples of an axis a new sample lies between, and how much the upper one counts.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +40,31 @@ impl Taps {
         }
     }
 
+    /// Linear interpolation as PyTorch does it, places and weights in single precision.
+    fn single(old: usize, new: usize) -> Self {
+        if old == new {
+            return Self::nearest(old, new);
+        }
+        let scale = old as f32 / new as f32;
+        let mut taps = Self { lower: Vec::new(), upper: Vec::new(), weight: Vec::new() };
+        for i in 0..new {
+            let coordinate = (scale * (i as f32 + 0.5) - 0.5).max(0.0);
+            let lower = (coordinate as usize).min(old - 1);
+            taps.lower.push(lower);
+            taps.upper.push((lower + 1).min(old - 1));
+            taps.weight.push(f64::from(coordinate - lower as f32));
+        }
+        taps
+    }
+
+    /// The sample that PyTorch picks.
+    fn picked(old: usize, new: usize) -> Self {
+        let scale = old as f32 / new as f32;
+        let lower: Vec<usize> =
+            (0..new).map(|i| (((i as f32 + 0.5) * scale) as usize).min(old - 1)).collect();
+        Self { upper: lower.clone(), lower, weight: vec![0.0; new] }
+    }
+
     /// The nearest sample, the upper one of two.
     fn nearest(old: usize, new: usize) -> Self {
         let lower: Vec<usize> =
@@ -53,8 +78,50 @@ fn coordinates(old: usize, new: usize) -> impl Iterator<Item = f64> {
     (0..new).map(move |i| ((i as f64 + 0.5) * scale - 0.5).clamp(0.0, (old - 1) as f64))
 }
 
+/// How the cropped image's grid lies in the network's.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Grid {
+    taps: [Taps; 3],
+    /// Results have single precision, whatever the logits have.
+    pub(crate) single: bool,
+}
+
+impl Grid {
+    /// As [`axis_taps`].
+    pub(crate) fn new(
+        old: [usize; 3],
+        new: [usize; 3],
+        spacing: [f64; 3],
+        new_spacing: [f64; 3],
+        options: &ResampleOptions,
+    ) -> Option<Self> {
+        let single = matches!(options.method, Method::Torch { .. }) && old != new;
+        Some(Self { taps: axis_taps(old, new, spacing, new_spacing, options)?, single })
+    }
+
+    /// Nothing is interpolated.
+    pub(crate) fn identity(shape: [usize; 3]) -> Self {
+        Self { taps: shape.map(|size| Taps::nearest(size, size)), single: false }
+    }
+
+    /// The box of the network's grid that a box of the cropped image needs.
+    pub(crate) fn needed(&self, out: BoundingBox) -> BoundingBox {
+        let needed: [_; 3] =
+            std::array::from_fn(|axis| self.taps[axis].needed(out.start[axis]..out.end[axis]));
+        BoundingBox {
+            start: needed.each_ref().map(|range| range.start),
+            end: needed.each_ref().map(|range| range.end),
+        }
+    }
+
+    /// The taps of a box of the cropped image, counted from the sample `first` of the network's grid.
+    pub(crate) fn part(&self, out: BoundingBox, first: [usize; 3]) -> [Taps; 3] {
+        std::array::from_fn(|axis| self.taps[axis].part(out.start[axis]..out.end[axis], first[axis]))
+    }
+}
+
 /// How to resample from one grid to another of the same extent, axis by axis; `None` for splines of a higher
-/// order and for the arithmetic of the torch variants.
+/// order.
 ///
 /// The spacings only decide whether the axis of the largest spacing is resampled on its own, by its own
 /// order.
@@ -65,10 +132,16 @@ pub(crate) fn axis_taps(
     new_spacing: [f64; 3],
     options: &ResampleOptions,
 ) -> Option<[Taps; 3]> {
-    if options.method != Method::Spline {
-        return None;
-    }
     let separate = separate_axis(options, spacing, new_spacing);
+    if old != new && matches!(options.method, Method::Torch { .. }) {
+        return Some(std::array::from_fn(|axis| {
+            if separate == Some(axis) {
+                Taps::picked(old[axis], new[axis])
+            } else {
+                Taps::single(old[axis], new[axis])
+            }
+        }));
+    }
     let mut taps = Vec::with_capacity(3);
     for axis in 0..3 {
         let order = if separate == Some(axis) { options.order_z } else { options.order };
@@ -117,6 +190,36 @@ mod tests {
         ];
         for (old, new, expected) in cases {
             assert_eq!(Taps::nearest(old, new).lower, expected, "{old} to {new}");
+        }
+    }
+
+    #[test]
+    fn pytorch_s_picks_and_places_are_those_of_whole_images() {
+        use nnunet_image::resample_image;
+        let image = ndarray::Array4::from_shape_fn((1, 6, 5, 4), |(_, z, y, x)| {
+            ((z * 37 + y * 11 + x * 7) as f32 * 0.7).sin()
+        });
+        let method = Method::Torch { memory_efficient: false };
+        let options = ResampleOptions { method, ..ResampleOptions::probabilities() };
+        for (spacing, new) in [([1.0; 3], [37, 3, 4]), ([9.0, 1.0, 1.0], [37, 9, 7]), ([1.0; 3], [6, 5, 4])] {
+            let grid = Grid::new([6, 5, 4], new, spacing, [1.0; 3], &options).unwrap();
+            assert_eq!(grid.single, new != [6, 5, 4]);
+            let expected = resample_image(image.view(), new, spacing, [1.0; 3], &options).unwrap();
+            let side = |axis: usize, i: usize| {
+                let taps = &grid.taps[axis];
+                [(taps.lower[i], 1.0 - taps.weight[i]), (taps.upper[i], taps.weight[i])]
+            };
+            for ((_, z, y, x), value) in expected.indexed_iter() {
+                let mut sum = 0.0;
+                for (k, wz) in side(0, z) {
+                    for (j, wy) in side(1, y) {
+                        for (i, wx) in side(2, x) {
+                            sum += f64::from(image[[0, k, j, i]]) * wz * wy * wx;
+                        }
+                    }
+                }
+                assert!((sum - f64::from(*value)).abs() < 1e-6, "{z} {y} {x}: {sum} for {value}");
+            }
         }
     }
 

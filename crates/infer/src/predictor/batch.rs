@@ -6,7 +6,7 @@ use nnunet_preprocess::{CaseProperties, PreprocessedCase};
 
 use super::Predictor;
 use super::case::CaseInput;
-use super::single::Predicted;
+use super::predicted::{Predicted, Results};
 use crate::{CancelToken, InferError, Prediction};
 
 /// How many cases are predicted, beside the options of the predictor.
@@ -64,7 +64,8 @@ impl Predictor {
         let mut finish = |name: String, outcome: Outcome| {
             sink(name, outcome.and_then(|(predicted, _)| predicted.finish(self)));
         };
-        self.pipeline(with_probabilities, &mut prepare, &mut finish);
+        let results = if with_probabilities { Results::Probabilities } else { Results::Labels };
+        self.pipeline(results, &mut prepare, &mut finish);
     }
 
     pub(super) fn prepare(&self, input: CaseInput) -> Result<Prepared, InferError> {
@@ -76,14 +77,14 @@ impl Predictor {
     /// Preparation, network and the rest, each in a thread of its own. Under a limit of memory one case after the other.
     pub(super) fn pipeline<T: Send>(
         &self,
-        with_probabilities: bool,
+        results: Results<'_>,
         prepare: &mut (dyn FnMut() -> Option<(T, Result<Prepared, InferError>)> + Send),
         finish: &mut (dyn FnMut(T, Outcome) + Send),
     ) {
         let predict = |prepared: Result<Prepared, InferError>| -> Outcome {
             let Prepared { case, region, cancel } = prepared?;
             let properties = case.properties.clone();
-            Ok((self.run(case, region, with_probabilities, &cancel, &|_| {})?, properties))
+            Ok((self.run(case, region, results, &cancel, &|_| {})?, properties))
         };
         if self.options.memory_gb.is_some() {
             while let Some((item, prepared)) = prepare() {

@@ -1,12 +1,14 @@
 use std::path::{Path, PathBuf};
 
+use ndarray::ArrayView4;
 use nnunet_image::Progress;
-use nnunet_preprocess::{PreprocessedCase, Store};
+use nnunet_preprocess::{CaseProperties, PreprocessedCase, Store};
 
 use super::Predictor;
 use super::batch::{BatchOptions, Outcome, Prepared};
 use super::case::CaseInput;
 use super::output::{Output, previous_file};
+use super::predicted::Results;
 use crate::InferError;
 
 /// The share of one of several runs among which cases are distributed: every `num_parts`-th case, from number
@@ -27,6 +29,9 @@ pub fn select_part<T: Clone>(cases: &[T], part_id: usize, num_parts: usize) -> R
     }
     Ok(cases.iter().skip(part_id).step_by(num_parts).cloned().collect())
 }
+
+/// Looks at the name of a case, its logits `(channel, z, y, x)` on the network's grid, and what is known of it.
+pub type SeeLogits<'a> = dyn Fn(&str, ArrayView4<'_, f32>, &CaseProperties) + Sync + 'a;
 
 /// Makes a case of its number ready for the network.
 type Prepare<'a> = &'a (dyn Fn(&Output<'_>, usize) -> Result<Prepared, InferError> + Sync);
@@ -58,7 +63,7 @@ impl Predictor {
             let image = output.reader.read_images(files)?;
             self.prepare(CaseInput { image, previous, region: None, cancel: options.cancel.clone() })
         };
-        let results = self.predict_cases(&ids, out_dir, options, &prepare, progress);
+        let results = self.predict_cases(&ids, out_dir, options, &prepare, None, progress);
         cases.iter().map(|(id, _)| id.clone()).zip(results).collect()
     }
 
@@ -89,13 +94,28 @@ impl Predictor {
         save_probabilities: bool,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Vec<(String, InferError)> {
+        self.predict_stored_and(load, cases, out_dir, save_probabilities, None, progress)
+    }
+
+    /// As [`Predictor::predict_stored`]; before a case is written, `seen` is shown its logits.
+    ///
+    /// Returns the cases that failed.
+    pub fn predict_stored_and(
+        &self,
+        load: &(dyn Fn(&str) -> Result<PreprocessedCase, InferError> + Sync),
+        cases: &[String],
+        out_dir: &Path,
+        save_probabilities: bool,
+        seen: Option<&SeeLogits<'_>>,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Vec<(String, InferError)> {
         let ids: Vec<&str> = cases.iter().map(String::as_str).collect();
         let options = BatchOptions { save_probabilities, ..BatchOptions::default() };
         let prepare = |_: &Output<'_>, case: usize| {
             let case = load(ids[case])?;
             Ok(Prepared { case, region: None, cancel: options.cancel.clone() })
         };
-        let results = self.predict_cases(&ids, out_dir, &options, &prepare, progress);
+        let results = self.predict_cases(&ids, out_dir, &options, &prepare, seen, progress);
         cases.iter().cloned().zip(results).filter_map(|(id, result)| Some((id, result.err()?))).collect()
     }
 
@@ -105,6 +125,7 @@ impl Predictor {
         out_dir: &Path,
         options: &BatchOptions,
         prepare: Prepare<'_>,
+        seen: Option<&SeeLogits<'_>>,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Vec<Result<(), InferError>> {
         let output = match Output::new(self, out_dir, options) {
@@ -126,12 +147,18 @@ impl Predictor {
         let mut done = 0;
         let mut finish = |case: usize, outcome: Outcome| {
             results[case] = outcome.and_then(|(predicted, properties)| {
-                output.write(ids[case], predicted.finish(self)?, &properties)
+                if let Some(seen) = seen
+                    && let Some(logits) = predicted.logits()?
+                {
+                    seen(ids[case], logits.view(), &properties);
+                }
+                output.write(ids[case], self, predicted, &properties)
             });
             done += 1;
             report(done, ids[case]);
         };
-        self.pipeline(options.needs_probabilities(), &mut next, &mut finish);
+        let wanted = if options.needs_probabilities() { Results::Streamed(out_dir) } else { Results::Labels };
+        self.pipeline(wanted, &mut next, &mut finish);
         results
     }
 }

@@ -1,13 +1,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nnunet_image::npz::{NpzArray, write_npz};
-use nnunet_image::{CaseReader, reader_by_name};
+use nnunet_image::npz::Spill;
+use nnunet_image::{CaseReader, LabelMap, reader_by_name};
 use nnunet_preprocess::CaseProperties;
 
+use super::predicted::Predicted;
 use super::properties::{Properties, with_ending};
 use super::{BatchOptions, Predictor};
-use crate::{InferError, Prediction};
+use crate::InferError;
 
 /// Where predictions are written, and how.
 pub(super) struct Output<'a> {
@@ -53,43 +54,49 @@ impl<'a> Output<'a> {
     pub(super) fn write(
         &self,
         id: &str,
-        prediction: Prediction,
+        predictor: &Predictor,
+        predicted: Predicted,
         properties: &CaseProperties,
     ) -> Result<(), InferError> {
-        if let Some(probabilities) = prediction.probabilities {
-            #[cfg(feature = "nifti")]
-            if self.options.probabilities_as_nifti {
-                self.write_nifti(id, &probabilities, properties)?;
-            }
-            if self.options.save_probabilities {
-                write_properties(&self.file(id, ""), properties, self.reader.name())?;
-                let arrays = [("probabilities", NpzArray::F32(probabilities.into_dyn()))];
-                write_npz(&self.file(id, ".npz"), &arrays)?;
-            }
-        }
-        Ok(self.reader.write_labels(&self.file(id, self.ending), &prediction.labels)?)
+        let labels = if self.options.needs_probabilities() {
+            self.write_probabilities(id, predictor, predicted, properties)?
+        } else {
+            predicted.finish(predictor)?.labels
+        };
+        Ok(self.reader.write_labels(&self.file(id, self.ending), &labels)?)
     }
 
-    /// One image per channel.
-    #[cfg(feature = "nifti")]
-    fn write_nifti(
+    /// Writes what is asked for beside the segmentation, slab by slab.
+    fn write_probabilities(
         &self,
         id: &str,
-        probabilities: &ndarray::Array4<f32>,
+        predictor: &Predictor,
+        predicted: Predicted,
         properties: &CaseProperties,
-    ) -> Result<(), InferError> {
-        for (number, channel) in probabilities.outer_iter().enumerate() {
-            let data = channel.insert_axis(ndarray::Axis(0)).to_owned();
-            let image = nnunet_image::Image { data, geometry: properties.geometry.clone() };
-            let path = self.folder.join(format!("{id}_probabilities_{number}.nii.gz"));
-            nnunet_image::write_image(&path, &image)?;
+    ) -> Result<LabelMap, InferError> {
+        let heads = predictor.rules.num_heads();
+        let mut spill = Spill::new(self.folder, heads)?;
+        let labels = predicted.stream(predictor, &mut |slab| {
+            let slab = slab.as_standard_layout();
+            let channels = slab.outer_iter().enumerate();
+            let values: Vec<_> =
+                channels.filter_map(|(number, channel)| Some((number, channel.to_slice()?))).collect();
+            Ok(spill.push(&values)?)
+        })?;
+        let (z, y, x) = labels.data.dim();
+        #[cfg(feature = "nifti")]
+        if self.options.probabilities_as_nifti {
+            for number in 0..heads {
+                let path = self.folder.join(format!("{id}_probabilities_{number}.nii.gz"));
+                spill.write_nifti(&path, number, [z, y, x], &labels.geometry)?;
+            }
         }
-        Ok(())
+        if self.options.save_probabilities {
+            Properties::of(properties).write(&self.file(id, ""), self.reader.name())?;
+            spill.write_npz(&self.file(id, ".npz"), "probabilities", &[heads, z, y, x])?;
+        }
+        Ok(labels)
     }
-}
-
-fn write_properties(stem: &Path, properties: &CaseProperties, reader: &str) -> Result<(), InferError> {
-    Properties::of(properties).write(stem, reader)
 }
 
 /// The previous stage's segmentation of a case.

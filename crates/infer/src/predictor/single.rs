@@ -7,13 +7,14 @@ use nnunet_fingerprint::{DatasetJson, Fold};
 use nnunet_image::{BoundingBox, Progress};
 use nnunet_nn::{ModelCheckpoint, NnError, Parameters, UNet, read_checkpoint};
 use nnunet_plan::{Configuration, LabelRules, NetworkSpec, Plans};
-use nnunet_preprocess::{CaseProperties, PreprocessedCase, preprocess_cascade_case, preprocess_case};
+use nnunet_preprocess::{PreprocessedCase, preprocess_cascade_case, preprocess_case};
 
 use super::blocks::{Need, blocks};
 use super::case::CaseInput;
 use super::model_folder::ModelFolder;
 use super::network::Network;
-use crate::export::{Block, Export};
+use super::predicted::{GridOf, Kind, Predicted, Results};
+use crate::export::{Block, Export, Shelf};
 use crate::logits::Logits;
 use crate::window::{Flip, Window, flips, slide};
 use crate::{Accumulator, CancelToken, InferError, Prediction, PredictorOptions};
@@ -182,7 +183,8 @@ impl Predictor {
         let case = case.into();
         let (region, cancel) = (case.region, case.cancel.clone());
         let prepared = self.preprocess(case)?;
-        self.run(prepared, region, with_probabilities, &cancel, progress)?.finish(self)
+        let results = if with_probabilities { Results::Probabilities } else { Results::Labels };
+        self.run(prepared, region, results, &cancel, progress)?.finish(self)
     }
 
     /// Logits `(channel, z, y, x)` of a preprocessed image `(channel, z, y, x)`, one channel per label or
@@ -226,49 +228,56 @@ impl Predictor {
         &self,
         case: PreprocessedCase,
         region: Option<BoundingBox>,
-        with_probabilities: bool,
+        results: Results<'_>,
         cancel: &CancelToken,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Predicted, InferError> {
         let PreprocessedCase { data, properties, seg } = case;
         drop(seg);
         let (_, z, y, x) = data.dim();
-        let export = self.export(&properties, with_probabilities, [z, y, x])?;
+        let grid = GridOf { properties: properties.clone(), shape: [z, y, x], results: results.kind() };
+        let export = self.export(&grid)?;
         let out = match &region {
             Some(region) => export.within(region),
             None => Some(export.whole()),
         };
-        let Some(out) = out else {
-            return Ok(Predicted::Done(export.finish(export.canvas()?)));
-        };
-        let blocks = blocks(&export, out, self.need(&data, &export, with_probabilities))?;
-        let single = blocks.len() == 1;
-        let mut canvas = if single { None } else { Some(export.canvas()?) };
-        for block in &blocks {
+        let Some(out) = out else { return Ok(Predicted::Nothing(grid)) };
+        let blocks = blocks(&export, out, self.need(&data, &export, results))?;
+        if let [block] = blocks.as_slice() {
             let logits = self.logits(data.view(), Some(block.low), cancel, progress)?;
-            match &mut canvas {
-                Some(canvas) => export.fill(canvas, block, &logits)?,
-                None => {
-                    let (block, shape) = (*block, [z, y, x]);
-                    return Ok(Predicted::Logits { logits, block, shape, properties, with_probabilities });
-                }
-            }
+            return Ok(Predicted::Logits { logits, block: *block, grid });
         }
-        canvas.map(|canvas| Predicted::Done(export.finish(canvas))).ok_or(InferError::NoNetwork)
+        let logits = |block: &Block| self.logits(data.view(), Some(block.low), cancel, progress);
+        if let Results::Streamed(folder) = results {
+            let half = self.options.accumulator == Accumulator::F16;
+            let block = export.block(out);
+            let shelf = Shelf::new(folder, block.low, self.rules.num_heads(), half)?;
+            for block in &blocks {
+                shelf.write(block.low, &logits(block)?)?;
+            }
+            return Ok(Predicted::Shelved { shelf, block, grid });
+        }
+        let mut canvas = export.canvas()?;
+        for block in &blocks {
+            export.fill(&mut canvas, block, &logits(block)?)?;
+        }
+        Ok(Predicted::Done(export.finish(canvas)))
     }
 
-    fn export(
-        &self,
-        properties: &CaseProperties,
-        with_probabilities: bool,
-        shape: [usize; 3],
-    ) -> Result<Export<'_>, InferError> {
-        Export::new(properties, &self.plans, &self.configuration, &self.rules, with_probabilities, shape)
+    pub(super) fn export<'a>(&'a self, grid: &GridOf) -> Result<Export<'a>, InferError> {
+        let (plans, configuration) = (&self.plans, &self.configuration);
+        let with_probabilities = grid.results != Kind::Labels;
+        Export::new(&grid.properties, plans, configuration, &self.rules, with_probabilities, grid.shape)
     }
 
-    fn need(&self, data: &Array4<f32>, export: &Export<'_>, with_probabilities: bool) -> Need {
+    fn need(&self, data: &Array4<f32>, export: &Export<'_>, results: Results<'_>) -> Need {
         let heads = self.rules.num_heads();
-        let result = size_of::<i16>() + if with_probabilities { heads * size_of::<f32>() } else { 0 };
+        let labels = export.voxels() * size_of::<i16>();
+        let result = match results {
+            Results::Labels => labels,
+            Results::Probabilities => labels + export.voxels() * heads * size_of::<f32>(),
+            Results::Streamed(_) => labels + export.stream_bytes(),
+        };
         let image = data.len() * size_of::<f32>();
         let sums = match self.options.accumulator {
             Accumulator::F32 => heads * 4 + 4,
@@ -276,11 +285,7 @@ impl Predictor {
             Accumulator::F16 if self.networks.len() > 1 => heads * 4 + 2,
             Accumulator::F16 => heads * 2 + 2,
         };
-        Need {
-            fixed: image + export.voxels() * result + self.tile_bytes,
-            per_voxel: sums,
-            limit: self.options.memory_bytes(),
-        }
+        Need { fixed: image + result + self.tile_bytes, per_voxel: sums, limit: self.options.memory_bytes() }
     }
 
     fn logits(
@@ -313,35 +318,6 @@ impl Predictor {
             list.push("and one per label of the previous stage");
         }
         Err(InferError::Channels { found, expected, names: list.join(", ") })
-    }
-}
-
-/// A case that the network is done with.
-pub(super) enum Predicted {
-    /// All that is left is to bring the logits to the image's grid.
-    Logits {
-        logits: Logits,
-        block: Block,
-        /// Shape of the network's grid.
-        shape: [usize; 3],
-        properties: CaseProperties,
-        with_probabilities: bool,
-    },
-    Done(Prediction),
-}
-
-impl Predicted {
-    pub(super) fn finish(self, predictor: &Predictor) -> Result<Prediction, InferError> {
-        match self {
-            Self::Done(prediction) => Ok(prediction),
-            Self::Logits { logits, block, shape, properties, with_probabilities } => {
-                let export = predictor.export(&properties, with_probabilities, shape)?;
-                let mut canvas = export.canvas()?;
-                export.fill(&mut canvas, &block, &logits)?;
-                drop(logits);
-                Ok(export.finish(canvas))
-            }
-        }
     }
 }
 

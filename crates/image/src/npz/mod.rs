@@ -1,5 +1,8 @@
 //! NumPy `.npz` archives of named arrays.
 
+mod spill;
+mod stream;
+
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
@@ -10,6 +13,9 @@ use zip::ZipArchive;
 
 use crate::ImageError;
 use crate::fs::write_atomic;
+
+pub use spill::Spill;
+pub use stream::{NpzFile, NpzStream};
 
 /// An array that can be written.
 #[derive(Debug, Clone)]
