@@ -3,6 +3,7 @@
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use common::{NAME, Sandbox, text};
 use nnunet::image::reader_for;
@@ -39,10 +40,70 @@ fn images(sandbox: &Sandbox) -> PathBuf {
     sandbox.raw("imagesTs")
 }
 
+/// Names of the segmentations in a folder.
+fn segmentations(folder: &Path) -> Vec<String> {
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".nii.gz")).collect();
+    names.sort();
+    names
+}
+
+/// The processes of an MPI run take every second case each, by the variables that the launchers set; with a launcher at hand,
+/// it is asked, too.
+fn ranks_share_the_cases(sandbox: &Sandbox, model: &Path) {
+    let images = sandbox.raw("imagesTr");
+    let all: Vec<String> =
+        segmentations(&images).into_iter().map(|name| name.replace("_0000.nii.gz", ".nii.gz")).collect();
+    let program = env!("CARGO_BIN_EXE_nnunet");
+    let predict = |command: Command, out: &str| {
+        let out = sandbox.path(out);
+        let arguments = [
+            "predict",
+            "-i",
+            string(&images),
+            "-o",
+            string(&out),
+            "-m",
+            string(model),
+            "--no-mirroring",
+            "-f",
+            "0",
+        ];
+        let output = sandbox.finish(command, &arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        segmentations(&out)
+    };
+    for (size, rank) in [("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK")] {
+        let share = |number: &str| {
+            let mut command = Command::new(program);
+            for name in ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "PMI_SIZE", "PMI_RANK"] {
+                command.env_remove(name);
+            }
+            command.env(size, "2").env(rank, number);
+            predict(command, &format!("{rank}-{number}"))
+        };
+        let (first, second) = (share("0"), share("1"));
+        assert!(!first.is_empty() && !second.is_empty(), "{first:?} {second:?}");
+        assert!(first.iter().all(|name| !second.contains(name)), "{first:?} {second:?}");
+        let mut union = [first, second].concat();
+        union.sort();
+        assert_eq!(union, all);
+    }
+    if Command::new("mpirun").arg("--version").output().is_ok() {
+        let mut command = Command::new("mpirun");
+        command.args(["--allow-run-as-root", "--oversubscribe", "-n", "2", program]);
+        assert_eq!(predict(command, "mpirun"), all);
+    } else {
+        println!("skipped: there is no mpirun");
+    }
+}
+
 #[test]
 fn a_model_is_predicted_with_shared_converted_and_chosen() {
     let sandbox = trained(&["0", "1"]);
     let model = sandbox.path(&format!("results/{NAME}/{MODEL}"));
+    ranks_share_the_cases(&sandbox, &model);
     let labels = |folder: &Path| {
         let file = std::fs::read_dir(folder)
             .unwrap()

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::Array3;
-use nnunet_fingerprint::{DatasetJson, LabelRules, json};
+use nnunet_fingerprint::{Class, DatasetJson, LabelRules, json};
 use nnunet_image::{CaseReader, Geometry, LabelMap, reader_by_name};
-use nnunet_infer::{InferError, MeanMetrics, Summary, evaluate_folder};
+use nnunet_infer::{ExtendedMetrics, ExtendedOptions, InferError, MeanMetrics, Summary, evaluate_folder};
 
 fn test_data() -> Option<PathBuf> {
     let data = std::env::var_os("NNUNET_TEST_DATA").map(PathBuf::from);
@@ -58,6 +58,46 @@ fn scores_of_the_reference_are_reproduced() {
     }
     let text = std::fs::read_to_string(folder.join("summary.json")).unwrap();
     assert_eq!(json::to_string(&renamed).unwrap(), text.trim_end());
+}
+
+/// Masks that `golden/extended.py` has drawn and scored, in single precision.
+#[test]
+fn surface_distances_and_lesions_are_those_of_monai_and_scipy() {
+    let golden: serde_json::Value = serde_json::from_str(include_str!("golden/extended.json")).unwrap();
+    for case in golden.as_array().unwrap() {
+        let number = |key: &str| case[key].as_f64().unwrap();
+        let list =
+            |key: &str| case[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+        let shape: Vec<usize> = list("shape").iter().map(|&n| n as usize).collect();
+        let spacing: [f64; 3] = list("spacing").try_into().unwrap();
+        let mask = |key: &str| {
+            let mut values = vec![0_i16; shape.iter().product()];
+            list(key).iter().for_each(|&at| values[at as usize] = 1);
+            Array3::from_shape_vec([shape[0], shape[1], shape[2]], values).unwrap()
+        };
+        let options = ExtendedOptions { surface_tolerance: number("tolerance") };
+        let (reference, prediction) = (mask("reference"), mask("prediction"));
+        let found =
+            ExtendedMetrics::compute(&reference, &prediction, spacing, &Class::Label(1), None, &options);
+        for (key, found) in
+            [("NSD", found.surface_dice), ("HD95", found.hausdorff_95), ("ASSD", found.mean_surface_distance)]
+        {
+            let expected = number(key);
+            assert!((found - expected).abs() <= 1e-6 * expected, "{shape:?} {key}: {found}, not {expected}");
+        }
+        for (key, found) in [
+            ("lesions_found", found.lesions_found),
+            ("lesions_missed", found.lesions_missed),
+            ("lesions_wrong", found.lesions_wrong),
+        ] {
+            assert_eq!(found, number(key), "{shape:?} {key}");
+        }
+        // Surfaces between voxels, weighed by area: no further apart than a voxel's corners.
+        if let Some(areas) = case["HD95_of_areas"].as_f64() {
+            let diagonal = spacing.iter().map(|s| s * s).sum::<f64>().sqrt();
+            assert!((found.hausdorff_95 - areas).abs() <= diagonal, "{shape:?}: {areas}");
+        }
+    }
 }
 
 struct Folders {

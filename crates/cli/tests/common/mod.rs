@@ -39,7 +39,11 @@ impl Sandbox {
 
     /// Runs `nnunet` with the three folders set and two threads.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nnunet"));
+        self.finish(Command::new(env!("CARGO_BIN_EXE_nnunet")), arguments)
+    }
+
+    /// As [`Sandbox::run`], with whatever starts the program.
+    pub fn finish(&self, mut command: Command, arguments: &[&str]) -> Output {
         command.args(arguments).args(["--threads", "2"]);
         for folder in ["raw", "preprocessed", "results"] {
             command.arg(format!("--{folder}")).arg(self.path(folder));
