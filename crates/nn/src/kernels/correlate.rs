@@ -43,7 +43,11 @@ fn registers(plan: &Correlation, isa: Isa) -> usize {
 }
 
 pub(crate) fn isa_lanes(isa: Isa) -> usize {
-    if isa == Isa::Avx512 { 16 } else { 8 }
+    match isa {
+        Isa::Avx512 => 16,
+        Isa::Simd128 => 4,
+        Isa::Avx2 | Isa::Portable => 8,
+    }
 }
 
 /// Computes all outputs of the plan; output voxels that the plan does not reach keep their values.
@@ -283,6 +287,9 @@ impl Job<'_> {
             Isa::Avx512 => unsafe { self.run_avx512(out, moments) },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { self.run_avx2(out, moments) },
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            // SAFETY: as above.
+            Isa::Simd128 => unsafe { self.run_simd128(out, moments) },
             _ => unreachable!("the portable path has no jobs"),
         }
     }
@@ -310,6 +317,18 @@ impl Job<'_> {
             match self.weights.block / 8 {
                 2 => self.rows::<Avx2, 2>(out, moments, 6),
                 _ => self.rows::<Avx2, 1>(out, moments, 10),
+            }
+        }
+    }
+
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    unsafe fn run_simd128(&self, out: SharedOut, moments: &mut [Moments]) {
+        use super::simd::wasm::Simd128;
+        // SAFETY: see `rows`.
+        unsafe {
+            match self.weights.block / 4 {
+                2 => self.rows::<Simd128, 2>(out, moments, 6),
+                _ => self.rows::<Simd128, 1>(out, moments, 10),
             }
         }
     }

@@ -12,6 +12,8 @@ pub enum Isa {
     Avx2 = 2,
     /// AVX-512F.
     Avx512 = 3,
+    /// The 128 bits of WebAssembly, where they were compiled in.
+    Simd128 = 4,
 }
 
 impl std::fmt::Display for Isa {
@@ -20,6 +22,7 @@ impl std::fmt::Display for Isa {
             Self::Portable => "portable kernels",
             Self::Avx2 => "AVX2",
             Self::Avx512 => "AVX-512",
+            Self::Simd128 => "WebAssembly SIMD",
         })
     }
 }
@@ -33,6 +36,7 @@ pub fn isa() -> Isa {
         1 => Isa::Portable,
         2 => Isa::Avx2,
         3 => Isa::Avx512,
+        4 => Isa::Simd128,
         _ => {
             let wanted = match std::env::var("NNUNET_CPU").as_deref() {
                 Ok("portable") => Isa::Portable,
@@ -46,9 +50,13 @@ pub fn isa() -> Isa {
 
 /// Uses `wanted`, or the best below it that the processor has; returns what is used from now on.
 pub fn set_isa(wanted: Isa) -> Isa {
-    let got = if wanted == Isa::Avx512 && has_avx512() {
+    let got = if wanted == Isa::Portable {
+        Isa::Portable
+    } else if has_simd128() {
+        Isa::Simd128
+    } else if wanted == Isa::Avx512 && has_avx512() {
         Isa::Avx512
-    } else if wanted != Isa::Portable && has_avx2() {
+    } else if has_avx2() {
         Isa::Avx2
     } else {
         Isa::Portable
@@ -75,4 +83,9 @@ fn has_avx512() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn has_avx2() -> bool {
     false
+}
+
+/// WebAssembly is checked as a whole before any of it runs: what was compiled in is there.
+fn has_simd128() -> bool {
+    cfg!(all(target_arch = "wasm32", target_feature = "simd128"))
 }

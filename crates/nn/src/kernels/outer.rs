@@ -32,7 +32,8 @@ pub(crate) fn outer(plan: &Correlation, x: Source<'_>, dy: &[f32]) -> (Vec<f32>,
     assert!(x.covers(plan.input));
     assert_eq!(dy.len(), plan.output.len());
     assert_eq!(plan.count, plan.output.space);
-    let isa = isa();
+    // Training in a browser is not worth kernels of its own.
+    let isa = if isa() == Isa::Simd128 { Isa::Portable } else { isa() };
     if let Some(grid) = winograd::Grid::of(plan, isa) {
         return (winograd::outer(&grid, x, dy), plan.output.channels);
     }

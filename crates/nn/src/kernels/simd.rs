@@ -113,3 +113,53 @@ pub(crate) mod x86 {
         }
     }
 }
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub(crate) mod wasm {
+    use std::arch::wasm32::*;
+
+    use super::Simd;
+
+    /// 4 lanes of WebAssembly.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Simd128;
+
+    // SAFETY: intrinsics of WebAssembly that touch exactly `LANES` values, at any alignment.
+    unsafe impl Simd for Simd128 {
+        const LANES: usize = 4;
+        type V = v128;
+        #[inline(always)]
+        unsafe fn zero() -> v128 {
+            f32x4_splat(0.0)
+        }
+        #[inline(always)]
+        unsafe fn splat(p: *const f32) -> v128 {
+            unsafe { v128_load32_splat(p.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> v128 {
+            unsafe { v128_load(p.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: v128) {
+            unsafe { v128_store(p.cast(), v) }
+        }
+        /// Rounded twice: there is no fused operation.
+        #[inline(always)]
+        unsafe fn fma(a: v128, b: v128, c: v128) -> v128 {
+            f32x4_add(f32x4_mul(a, b), c)
+        }
+        #[inline(always)]
+        unsafe fn add(a: v128, b: v128) -> v128 {
+            f32x4_add(a, b)
+        }
+        #[inline(always)]
+        unsafe fn sub(a: v128, b: v128) -> v128 {
+            f32x4_sub(a, b)
+        }
+        #[inline(always)]
+        unsafe fn set(v: f32) -> v128 {
+            f32x4_splat(v)
+        }
+    }
+}

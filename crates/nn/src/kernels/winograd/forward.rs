@@ -91,7 +91,15 @@ impl Job<'_> {
                 (_, _) => self.run_avx2::<1>(slab, v, m, out, moments),
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: as above.
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        unsafe {
+            match self.grid.registers {
+                2 => self.run_simd128::<2>(slab, v, m, out, moments),
+                _ => self.run_simd128::<1>(slab, v, m, out, moments),
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
         let _ = (slab, v, m, out, moments);
     }
 
@@ -130,6 +138,24 @@ impl Job<'_> {
         unsafe {
             transform_inputs::<Avx2>(slab, self.shape, self.tiles, ci, 0..ci, v);
             self.blocks::<Avx2, NZ>(v, m, out, moments, 6);
+        }
+    }
+
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    unsafe fn run_simd128<const NZ: usize>(
+        &self,
+        slab: &[f32],
+        v: &mut [f32],
+        m: &mut [f32],
+        out: SharedOut,
+        moments: &mut [Moments],
+    ) {
+        use super::super::simd::wasm::Simd128;
+        let ci = self.grid.channels()[0];
+        // SAFETY: the caller's.
+        unsafe {
+            transform_inputs::<Simd128>(slab, self.shape, self.tiles, ci, 0..ci, v);
+            self.blocks::<Simd128, NZ>(v, m, out, moments, 6);
         }
     }
 
