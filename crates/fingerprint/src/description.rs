@@ -152,6 +152,14 @@ impl DatasetJson {
         Ok(json::read(path)?)
     }
 
+    /// As [`DatasetJson::read`], from the bytes of the file.
+    ///
+    /// # Errors
+    /// The bytes are not JSON, or lack keys.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DatasetError> {
+        Ok(json::parse(Path::new("dataset.json"), bytes)?)
+    }
+
     /// The rules that the labels follow.
     ///
     /// # Errors

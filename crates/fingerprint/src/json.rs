@@ -61,8 +61,20 @@ pub fn write<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), JsonEr
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, JsonError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| JsonError::Io { path: path.to_owned(), source })?;
-    serde_json::from_str(&without_nan(&text))
-        .map_err(|source| JsonError::Parse { path: path.to_owned(), source })
+    parse(path, text.as_bytes())
+}
+
+/// As [`read`], from the bytes of a file of this name.
+///
+/// # Errors
+/// The bytes are not JSON of the expected form; the error names file, line and column.
+pub fn parse<T: DeserializeOwned>(name: &Path, bytes: &[u8]) -> Result<T, JsonError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| JsonError::Io {
+        path: name.to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+    })?;
+    serde_json::from_str(&without_nan(text))
+        .map_err(|source| JsonError::Parse { path: name.to_owned(), source })
 }
 
 /// Replaces `NaN` outside strings by `null`.

@@ -51,6 +51,18 @@ pub(crate) fn stack(
     Ok(image)
 }
 
+/// [`stack`] for files in memory, each with its name.
+#[cfg(feature = "nifti")]
+pub(crate) fn stack_bytes(
+    channels: &[(&str, &[u8])],
+    read: impl Fn(&Path, &[u8]) -> Result<Image, ImageError>,
+) -> Result<Image, ImageError> {
+    let names: Vec<PathBuf> = channels.iter().map(|(name, _)| PathBuf::from(name)).collect();
+    // Files are read in their order, each once.
+    let next = std::cell::Cell::new(0);
+    stack(&names, |path| read(path, channels[next.replace(next.get() + 1)].1))
+}
+
 fn mismatch<T: PartialEq + std::fmt::Debug>(
     what: &'static str,
     first: &Path,

@@ -52,6 +52,26 @@ pub trait CaseReader: Send + Sync {
     /// # Errors
     /// A negative label, or a file that cannot be written; no partial file is left.
     fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError>;
+
+    /// As [`CaseReader::read_images`], from files in memory: the name of each, whose ending tells the format, and its bytes.
+    ///
+    /// # Errors
+    /// Bytes that cannot be read, channels that differ, or a format that is read from disk alone: all but NIfTI.
+    fn read_bytes(&self, channels: &[(&str, &[u8])]) -> Result<Image, ImageError> {
+        let name = channels.first().map_or("image", |(name, _)| name);
+        let reason = format!("{} reads files on disk alone", self.name());
+        Err(ImageError::Format { path: name.into(), reason })
+    }
+
+    /// The bytes that [`CaseReader::write_labels`] would write to a file of this name.
+    ///
+    /// # Errors
+    /// A negative label, or a format that is written to disk alone: all but NIfTI.
+    fn labels_to_bytes(&self, name: &str, labels: &LabelMap) -> Result<Vec<u8>, ImageError> {
+        let _ = labels;
+        let reason = format!("{} writes files on disk alone", self.name());
+        Err(ImageError::Format { path: name.into(), reason })
+    }
 }
 
 /// The reader for files with this ending, as nnU-Net chooses it: candidates are tried in a fixed order, and one

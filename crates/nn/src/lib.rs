@@ -43,7 +43,7 @@ pub use kernels::{ConvGeometry, Isa, RecyclingAllocator, isa, set_isa};
 pub use model::{Executor, Parameters, UNet};
 pub use ops::{conv, conv_norm_act, conv_transpose, instance_norm_leaky_relu, up_concat};
 pub use precision::Precision;
-pub use weights::{ModelCheckpoint, read_checkpoint};
+pub use weights::{ModelCheckpoint, checkpoint_from_bytes, read_checkpoint};
 
 /// The code of the README.
 #[cfg(doctest)]

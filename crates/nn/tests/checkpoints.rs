@@ -359,3 +359,17 @@ fn written_checkpoints_have_the_names_of_pytorch_in_its_order() {
         assert_eq!(keys, *all[name]["keys"].as_array().unwrap(), "{name}");
     }
 }
+
+#[test]
+fn bytes_in_memory_are_checkpoints_on_disk() {
+    let path = golden("plain2d.pth");
+    let disk = read_checkpoint(&path).unwrap();
+    let memory = nnunet_nn::checkpoint_from_bytes(&path, std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(memory.configuration, disk.configuration);
+    assert_eq!(memory.mirror_axes, disk.mirror_axes);
+    assert_eq!(memory.weights.len(), disk.weights.len());
+    for (name, weight) in &disk.weights {
+        let values = |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&memory.weights[name]), values(weight), "{name}");
+    }
+}

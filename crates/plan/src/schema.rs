@@ -241,17 +241,28 @@ impl Plans {
         if !path.is_file() {
             return Err(PlanError::Missing(path.to_owned()));
         }
-        let plans: Self = json::read(path)?;
-        let mut axes = plans.transpose_forward;
+        json::read::<Self>(path)?.checked()
+    }
+
+    /// As [`Plans::read`], from the bytes of the file.
+    ///
+    /// # Errors
+    /// The bytes are not JSON, or lack a key.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PlanError> {
+        json::parse::<Self>(Path::new("plans.json"), bytes)?.checked()
+    }
+
+    fn checked(self) -> Result<Self, PlanError> {
+        let mut axes = self.transpose_forward;
         axes.sort_unstable();
         if axes != [0, 1, 2]
-            || (0..3).any(|i| plans.transpose_backward.get(plans.transpose_forward[i]) != Some(&i))
+            || (0..3).any(|i| self.transpose_backward.get(self.transpose_forward[i]) != Some(&i))
         {
-            let (forward, backward) = (plans.transpose_forward, plans.transpose_backward);
+            let (forward, backward) = (self.transpose_forward, self.transpose_backward);
             let reason = format!("{forward:?} and {backward:?} are not permutations inverse to each other");
             return Err(PlanError::key("transpose_forward, transpose_backward", reason));
         }
-        Ok(plans)
+        Ok(self)
     }
 
     /// Writes the plans in the reference's form, in one piece.

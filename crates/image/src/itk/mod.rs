@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use crate::channels::stack;
 use crate::orient::{AxisCode, turn_image, turn_labels};
+#[cfg(feature = "nifti")]
+use crate::stored::Source;
 use crate::stored::{Kind, Pixels};
 use crate::{CaseReader, Geometry, Image, ImageError, LabelMap};
 
@@ -86,7 +88,10 @@ pub(crate) struct SimpleItkReader {
 
 impl SimpleItkReader {
     fn read(self, path: &Path) -> Result<Image, ImageError> {
-        let image = read(path)?;
+        self.turned(path, read(path)?)
+    }
+
+    fn turned(self, path: &Path, image: Image) -> Result<Image, ImageError> {
         if !self.turn {
             return Ok(image);
         }
@@ -102,18 +107,14 @@ impl SimpleItkReader {
         turned.geometry.file_axes = Some(axes);
         Ok(turned)
     }
-}
 
-impl CaseReader for SimpleItkReader {
-    fn name(&self) -> &'static str {
-        if self.turn { "SimpleITKIOWithReorient" } else { "SimpleITKIO" }
-    }
-
-    fn read_images(&self, channels: &[PathBuf]) -> Result<Image, ImageError> {
-        stack(channels, |path| self.read(path))
-    }
-
-    fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError> {
+    /// Hands the pixels of a file on to what writes them.
+    fn with_pixels<T>(
+        self,
+        path: &Path,
+        labels: &LabelMap,
+        write: impl FnOnce(&Path, &Pixels<'_>, &Geometry) -> Result<T, ImageError>,
+    ) -> Result<T, ImageError> {
         let Some(axes) = labels.geometry.file_axes.filter(|_| self.turn) else {
             return write(path, &Pixels::of_labels(path, labels)?, &labels.geometry);
         };
@@ -132,10 +133,48 @@ impl CaseReader for SimpleItkReader {
     }
 }
 
+impl CaseReader for SimpleItkReader {
+    fn name(&self) -> &'static str {
+        if self.turn { "SimpleITKIOWithReorient" } else { "SimpleITKIO" }
+    }
+
+    fn read_images(&self, channels: &[PathBuf]) -> Result<Image, ImageError> {
+        stack(channels, |path| self.read(path))
+    }
+
+    fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError> {
+        self.with_pixels(path, labels, write)
+    }
+
+    #[cfg(feature = "nifti")]
+    fn read_bytes(&self, channels: &[(&str, &[u8])]) -> Result<Image, ImageError> {
+        crate::channels::stack_bytes(channels, |path, bytes| {
+            nifti_alone(path)?;
+            self.turned(path, crate::nifti::read_as_itk(path, Source::of_bytes(path, bytes)?)?)
+        })
+    }
+
+    #[cfg(feature = "nifti")]
+    fn labels_to_bytes(&self, name: &str, labels: &LabelMap) -> Result<Vec<u8>, ImageError> {
+        nifti_alone(Path::new(name))?;
+        self.with_pixels(Path::new(name), labels, crate::nifti::bytes_as_itk)
+    }
+}
+
+/// Refuses what cannot be read from memory.
+#[cfg(feature = "nifti")]
+fn nifti_alone(path: &Path) -> Result<(), ImageError> {
+    match Format::of(path)? {
+        Format::Nifti => Ok(()),
+        #[cfg(any(feature = "nrrd", feature = "metaimage", feature = "gipl"))]
+        _ => Err(ImageError::format(path, "only NIfTI is read from and written to memory")),
+    }
+}
+
 fn read(path: &Path) -> Result<Image, ImageError> {
     match Format::of(path)? {
         #[cfg(feature = "nifti")]
-        Format::Nifti => crate::nifti::read_as_itk(path),
+        Format::Nifti => crate::nifti::read_as_itk(path, Source::open(path)?),
         #[cfg(feature = "nrrd")]
         Format::Nrrd => nrrd::read(path),
         #[cfg(feature = "metaimage")]

@@ -17,8 +17,7 @@ pub(super) struct Volume {
 }
 
 /// Reads header and values.
-pub(super) fn read(path: &Path, flavour: Flavour) -> Result<Volume, ImageError> {
-    let mut source = Source::open(path)?;
+pub(super) fn read(path: &Path, mut source: Source<'_>, flavour: Flavour) -> Result<Volume, ImageError> {
     let header = Header::read(&mut source)?;
     if header.version == 2 && flavour == Flavour::SimpleItk {
         return Err(source.wrong("a NIfTI-2 file: SimpleITKIO reads NIfTI-1 alone, NibabelIO reads both"));

@@ -21,6 +21,30 @@ pub(super) fn write(
     geometry: &Geometry,
     flavour: Flavour,
 ) -> Result<(), ImageError> {
+    let encode = encoder(path, pixels, geometry, flavour)?;
+    write_atomic(path, encode).map_err(|e| ImageError::io(path, e))
+}
+
+/// The bytes of a file of this name.
+pub(super) fn bytes(
+    path: &Path,
+    pixels: &Pixels<'_>,
+    geometry: &Geometry,
+    flavour: Flavour,
+) -> Result<Vec<u8>, ImageError> {
+    let encode = encoder(path, pixels, geometry, flavour)?;
+    let mut bytes = Vec::new();
+    encode(&mut bytes).map_err(|e| ImageError::io(path, e))?;
+    Ok(bytes)
+}
+
+/// What writes the file.
+fn encoder(
+    path: &Path,
+    pixels: &Pixels<'_>,
+    geometry: &Geometry,
+    flavour: Flavour,
+) -> Result<impl FnOnce(&mut dyn Write) -> std::io::Result<()>, ImageError> {
     let target = Target { path, geometry, flavour };
     let (datatype, size) = match pixels.kind() {
         Kind::U8 => (2, 1),
@@ -29,7 +53,7 @@ pub(super) fn write(
     };
     let header = target.header(pixels.shape(path)?, datatype, size)?;
     let zipped = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-    let written = write_atomic(path, |out| {
+    Ok(move |out: &mut dyn Write| {
         if !zipped {
             out.write_all(&header)?;
             return pixels.write(out, false);
@@ -38,8 +62,7 @@ pub(super) fn write(
         gz.write_all(&header)?;
         pixels.write(&mut gz, false)?;
         gz.finish().map(drop)
-    });
-    written.map_err(|e| ImageError::io(path, e))
+    })
 }
 
 /// The header of 32-bit floats, with the bytes that say that no extension follows.

@@ -10,15 +10,16 @@ mod encode;
 mod frame;
 mod header;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
 
 use decode::Volume;
 
-use crate::channels::stack;
+use crate::channels::{stack, stack_bytes};
 use crate::orient::{AxisCode, closest_axes, turn_image, turn_labels};
-use crate::stored::Pixels;
+use crate::stored::{Pixels, Source};
 use crate::{CaseReader, Geometry, Image, ImageError, LabelMap};
 
 /// Endings that nnU-Net's nibabel readers list.
@@ -32,8 +33,8 @@ enum Flavour {
 }
 
 /// Reads a file as ITK does: units count, 2-D and 4-D files are accepted, sheared images are refused.
-pub(crate) fn read_as_itk(path: &Path) -> Result<Image, ImageError> {
-    let Volume { header, shape, values } = decode::read(path, Flavour::SimpleItk)?;
+pub(crate) fn read_as_itk(path: &Path, source: Source<'_>) -> Result<Image, ImageError> {
+    let Volume { header, shape, values } = decode::read(path, source, Flavour::SimpleItk)?;
     let mut geometry = frame::simple_itk(&header, shape.len(), path)?;
     let dims = match *shape.as_slice() {
         [x, y] => (1, 1, y, x),
@@ -63,6 +64,15 @@ pub(crate) fn header_as_itk(
     geometry: &Geometry,
 ) -> Result<Vec<u8>, ImageError> {
     encode::header(path, shape, geometry, Flavour::SimpleItk)
+}
+
+/// The bytes that [`write_as_itk`] writes.
+pub(crate) fn bytes_as_itk(
+    path: &Path,
+    pixels: &Pixels<'_>,
+    geometry: &Geometry,
+) -> Result<Vec<u8>, ImageError> {
+    encode::bytes(path, pixels, geometry, Flavour::SimpleItk)
 }
 
 fn image(
@@ -95,8 +105,8 @@ pub(crate) struct NibabelReader {
 }
 
 impl NibabelReader {
-    fn read(self, path: &Path) -> Result<Image, ImageError> {
-        let Volume { header, shape, values } = decode::read(path, Flavour::Nibabel)?;
+    fn read(self, path: &Path, source: Source<'_>) -> Result<Image, ImageError> {
+        let Volume { header, shape, values } = decode::read(path, source, Flavour::Nibabel)?;
         let [x, y, z] = *shape.as_slice() else {
             let reason = format!("expected a 3-D image, found {} axes", shape.len());
             return Err(ImageError::format(path, reason));
@@ -119,6 +129,14 @@ impl NibabelReader {
         turned.geometry.file_axes = Some(axes);
         Ok(turned)
     }
+
+    /// Labels as the file has them.
+    fn file_labels(self, labels: &LabelMap) -> Cow<'_, LabelMap> {
+        match labels.geometry.file_axes {
+            Some(axes) if self.turn => Cow::Owned(turn_labels(labels.clone(), AxisCode::RAS, axes)),
+            _ => Cow::Borrowed(labels),
+        }
+    }
 }
 
 impl CaseReader for NibabelReader {
@@ -127,15 +145,20 @@ impl CaseReader for NibabelReader {
     }
 
     fn read_images(&self, channels: &[PathBuf]) -> Result<Image, ImageError> {
-        stack(channels, |path| self.read(path))
+        stack(channels, |path| self.read(path, Source::open(path)?))
+    }
+
+    fn read_bytes(&self, channels: &[(&str, &[u8])]) -> Result<Image, ImageError> {
+        stack_bytes(channels, |path, bytes| self.read(path, Source::of_bytes(path, bytes)?))
     }
 
     fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError> {
-        let turned = match labels.geometry.file_axes {
-            Some(axes) if self.turn => Some(turn_labels(labels.clone(), AxisCode::RAS, axes)),
-            _ => None,
-        };
-        let labels = turned.as_ref().unwrap_or(labels);
-        encode::write(path, &Pixels::of_labels(path, labels)?, &labels.geometry, Flavour::Nibabel)
+        let labels = self.file_labels(labels);
+        encode::write(path, &Pixels::of_labels(path, &labels)?, &labels.geometry, Flavour::Nibabel)
+    }
+
+    fn labels_to_bytes(&self, name: &str, labels: &LabelMap) -> Result<Vec<u8>, ImageError> {
+        let (labels, path) = (self.file_labels(labels), Path::new(name));
+        encode::bytes(path, &Pixels::of_labels(path, &labels)?, &labels.geometry, Flavour::Nibabel)
     }
 }

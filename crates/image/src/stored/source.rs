@@ -68,7 +68,15 @@ impl<'a> Source<'a> {
     /// Opens a file; gzip is recognised by its first two bytes.
     pub(crate) fn open(path: &'a Path) -> Result<Self, ImageError> {
         let (reader, length) = open(path)?;
-        let mut reader = BufReader::with_capacity(1 << 16, reader);
+        Self::of(path, BufReader::with_capacity(1 << 16, reader), length)
+    }
+
+    /// The bytes of a file of this name.
+    pub(crate) fn of_bytes(path: &'a Path, bytes: &'a [u8]) -> Result<Self, ImageError> {
+        Self::of(path, bytes, bytes.len() as u64)
+    }
+
+    fn of(path: &'a Path, mut reader: impl Read + 'a, length: u64) -> Result<Self, ImageError> {
         let mut start = [0u8; 2];
         let found = fill(&mut reader, &mut start).map_err(|e| ImageError::io(path, e))?;
         match found {

@@ -197,6 +197,41 @@ fn channels_are_stacked_in_order() {
     assert!(matches!(write_image(&paths[0], &two), Err(ImageError::Format { .. })));
 }
 
+#[test]
+fn bytes_in_memory_are_files_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let direction = turned([0.3, -0.2, 0.4], true);
+    for name in ["SimpleITKIO", "SimpleITKIOWithReorient", "NibabelIO", "NibabelIOWithReorient"] {
+        let reader = reader_by_name(name).unwrap();
+        for ending in ["nii", "nii.gz"] {
+            let geometry = Geometry { spacing: [3.0, 0.5, 2.0], direction, ..Geometry::default() };
+            let paths = [0, 1].map(|channel| {
+                let data =
+                    Array4::from_shape_fn((1, 2, 3, 4), |(_, z, y, x)| (z * 12 + y * 4 + x + channel) as f32);
+                let path = folder.path().join(format!("{channel}.{ending}"));
+                write_image(&path, &Image { data, geometry: geometry.clone() }).unwrap();
+                path
+            });
+            let files = paths.each_ref().map(|path| std::fs::read(path).unwrap());
+            let named = [("a.nii", files[0].as_slice()), ("b.nii", files[1].as_slice())];
+            let image = reader.read_bytes(&named).unwrap();
+            assert_eq!(image, reader.read_images(&paths).unwrap(), "{name}");
+
+            let data = image.data.index_axis(ndarray::Axis(0), 0).mapv(|v| v as i16);
+            let labels = LabelMap { data, geometry: image.geometry.clone() };
+            let path = folder.path().join(format!("labels.{ending}"));
+            reader.write_labels(&path, &labels).unwrap();
+            let bytes = reader.labels_to_bytes(&format!("labels.{ending}"), &labels).unwrap();
+            assert_eq!(bytes, std::fs::read(path).unwrap(), "{name}");
+        }
+        let error = reader.read_bytes(&[("a.nii", &b"no image"[..])]).unwrap_err().to_string();
+        assert!(error.contains("a.nii") && error.contains("header"), "{error}");
+    }
+    let reader = reader_by_name("SimpleITKIO").unwrap();
+    let error = reader.read_bytes(&[("a.nrrd", &b"NRRD0004"[..])]).unwrap_err().to_string();
+    assert!(error.contains("a.nrrd"), "{error}");
+}
+
 /// A rotation from three angles, with or without a mirror.
 fn turned([a, b, c]: [f64; 3], mirror: bool) -> [[f64; 3]; 3] {
     let turn = |m: [[f64; 3]; 3], angle: f64, i: usize, j: usize| {

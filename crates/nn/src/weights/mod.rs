@@ -48,3 +48,15 @@ pub fn read_checkpoint(path: &Path) -> Result<ModelCheckpoint, NnError> {
         _ => Err(NnError::checkpoint(path, "expected a name that ends in .safetensors or .pth")),
     }
 }
+
+/// As [`read_checkpoint`], from the bytes of a file, whichever of both it is; `name` is for errors.
+///
+/// # Errors
+/// The bytes are not a checkpoint of a network.
+pub fn checkpoint_from_bytes(name: &Path, bytes: Vec<u8>) -> Result<ModelCheckpoint, NnError> {
+    if bytes.starts_with(b"PK") {
+        pth::model_of_bytes(name, bytes)
+    } else {
+        safetensors::model_of(name, &bytes)
+    }
+}

@@ -72,14 +72,21 @@ pub type TensorsAndMetadata = (HashMap<String, Tensor>, HashMap<String, String>)
 /// # Errors
 /// The file cannot be read, is truncated, or holds tensors that are not 32-bit floats.
 pub fn read_safetensors(path: &Path) -> Result<TensorsAndMetadata, NnError> {
-    let bytes = std::fs::read(path).map_err(|source| NnError::Io { path: path.to_owned(), source })?;
+    parse(path, &read(path)?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, NnError> {
+    std::fs::read(path).map_err(|source| NnError::Io { path: path.to_owned(), source })
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<TensorsAndMetadata, NnError> {
     let wrong = |e: safetensors::SafeTensorError| {
         NnError::checkpoint(path, format!("not a whole safetensors file: {e}"))
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(wrong)?;
     let metadata = header.metadata().clone().unwrap_or_default();
     let mut tensors = HashMap::new();
-    for (name, view) in SafeTensors::deserialize(&bytes).map_err(wrong)?.tensors() {
+    for (name, view) in SafeTensors::deserialize(bytes).map_err(wrong)?.tensors() {
         if view.dtype() != Dtype::F32 {
             return Err(NnError::checkpoint(
                 path,
@@ -94,7 +101,12 @@ pub fn read_safetensors(path: &Path) -> Result<TensorsAndMetadata, NnError> {
 }
 
 pub(super) fn read_model(path: &Path) -> Result<ModelCheckpoint, NnError> {
-    let (tensors, metadata) = read_safetensors(path)?;
+    model_of(path, &read(path)?)
+}
+
+/// The model that the bytes of a file hold.
+pub(super) fn model_of(path: &Path, bytes: &[u8]) -> Result<ModelCheckpoint, NnError> {
+    let (tensors, metadata) = parse(path, bytes)?;
     match metadata.get("format").map(String::as_str) {
         Some(FORMAT) => {}
         found => {

@@ -1,7 +1,7 @@
 //! The zip archive that PyTorch writes.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use zip::{CompressionMethod, ZipArchive};
@@ -11,10 +11,14 @@ use crate::NnError;
 /// Longest pickle that is read; nnU-Net's have tens to hundreds of kilobytes, a few megabytes after very long trainings.
 const LONGEST_PICKLE: u64 = 64 << 20;
 
+/// Where the archive lies.
+trait Bytes: Read + Seek {}
+impl<T: Read + Seek> Bytes for T {}
+
 /// An open checkpoint.
 pub(super) struct Archive {
     path: PathBuf,
-    zip: ZipArchive<BufReader<File>>,
+    zip: ZipArchive<Box<dyn Bytes>>,
     /// Folder in the archive that everything lies in, with its slash.
     folder: String,
     length: u64,
@@ -25,7 +29,16 @@ impl Archive {
         let io = |source| NnError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
-        let zip = ZipArchive::new(BufReader::new(file)).map_err(|e| {
+        Self::of(path, Box::new(BufReader::new(file)), length)
+    }
+
+    pub(super) fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, NnError> {
+        let length = bytes.len() as u64;
+        Self::of(path, Box::new(Cursor::new(bytes)), length)
+    }
+
+    fn of(path: &Path, bytes: Box<dyn Bytes>, length: u64) -> Result<Self, NnError> {
+        let zip = ZipArchive::new(bytes).map_err(|e| {
             let reason = format!("not a whole PyTorch checkpoint (a zip archive, since PyTorch 1.6): {e}");
             NnError::checkpoint(path, reason)
         })?;

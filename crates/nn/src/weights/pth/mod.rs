@@ -16,8 +16,16 @@ use crate::NnError;
 pub(super) use write::write;
 
 pub(super) fn read_model(path: &Path) -> Result<ModelCheckpoint, NnError> {
+    model_of(path, Archive::open(path)?)
+}
+
+/// The model that the bytes of a file hold.
+pub(super) fn model_of_bytes(path: &Path, bytes: Vec<u8>) -> Result<ModelCheckpoint, NnError> {
+    model_of(path, Archive::of_bytes(path, bytes)?)
+}
+
+fn model_of(path: &Path, mut archive: Archive) -> Result<ModelCheckpoint, NnError> {
     let wrong = |reason: String| NnError::checkpoint(path, reason);
-    let mut archive = Archive::open(path)?;
     let pickle = read(&archive.pickle()?).map_err(|e| wrong(format!("data.pkl cannot be read: {e}")))?;
     let root = pickle.root();
     let weights = pickle.entry(root, "network_weights").ok_or_else(|| wrong(no_weights(&pickle)))?;
