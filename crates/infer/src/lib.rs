@@ -32,10 +32,12 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `nifti` | yes | probabilities as NIfTI images |
+//! | `nifti` | yes | NIfTI files, and probabilities as NIfTI images |
+//! | `npz` | yes | probabilities as NumPy archives; ensembles, which read them |
 //! | `cuda` | no | candle with CUDA; see `nnunet-nn` |
 
 mod cancel;
+#[cfg(feature = "npz")]
 mod ensemble;
 mod error;
 mod evaluate;
@@ -49,6 +51,7 @@ mod rank;
 mod window;
 
 pub use cancel::CancelToken;
+#[cfg(feature = "npz")]
 pub use ensemble::{
     Ensemble, EnsembleCase, copy_descriptions, crossval_cases, ensemble_cases, labels_of_probabilities,
 };
@@ -60,7 +63,7 @@ pub use evaluate::{
 pub use export::{Prediction, TakeSlab, export_logits, export_logits_channels_last, export_logits_in_slabs};
 pub use options::{Accumulator, PredictorOptions};
 pub use postprocess::{KeepLargest, Postprocessing, PostprocessingReport, determine_postprocessing};
-pub use predictor::{BatchOptions, CaseInput, Predictor, SeeLogits, select_part};
+pub use predictor::{BatchOptions, CaseInput, ModelBytes, Predictor, SeeLogits, select_part};
 pub use rank::{
     MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,
     rank_methods, ranks, wilcoxon_greater,

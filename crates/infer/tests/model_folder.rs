@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::Device;
 use nnunet_fingerprint::Fold;
-use nnunet_infer::{Predictor, PredictorOptions};
+use nnunet_infer::{ModelBytes, Predictor, PredictorOptions};
 
 fn refused(folder: &Path, folds: Option<&[Fold]>, checkpoint: Option<&str>) -> String {
     let opened = Predictor::open(folder, folds, checkpoint, PredictorOptions::default(), Device::Cpu);
@@ -76,4 +76,33 @@ fn options_out_of_range_are_refused() {
         let opened = Predictor::open(Path::new("/nowhere"), None, None, options, Device::Cpu);
         assert_names(&opened.err().unwrap().to_string(), &["tile_step_size", &step.to_string()]);
     }
+}
+
+#[test]
+fn a_model_in_memory_is_the_one_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    common::write_model(folder.path(), 2);
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let checkpoints = ["fold_0", "fold_1"]
+        .map(|fold| (fold.to_owned(), read(&format!("{fold}/checkpoint_final.safetensors"))))
+        .to_vec();
+    let model = ModelBytes {
+        plans: read("plans.json"),
+        dataset: read("dataset.json"),
+        checkpoints,
+        configuration: None,
+    };
+    let options = PredictorOptions::default;
+    let ours = Predictor::from_bytes(model.clone(), options(), Device::Cpu).unwrap();
+    let disk = Predictor::open(folder.path(), None, None, options(), Device::Cpu).unwrap();
+    let image =
+        ndarray::Array4::from_shape_fn((1, 9, 10, 11), |(_, z, y, x)| ((z * 7 + y * 5 + x * 3) % 13) as f32);
+    let logits = |predictor: &Predictor| predictor.predict_logits(image.view(), &|_| {}).unwrap();
+    assert_eq!(logits(&ours), logits(&disk));
+
+    let broken = ModelBytes { checkpoints: vec![("fold_5".to_owned(), vec![0; 9])], ..model.clone() };
+    let error = Predictor::from_bytes(broken, options(), Device::Cpu).err().unwrap().to_string();
+    assert!(error.contains("fold_5"), "{error}");
+    let none = ModelBytes { checkpoints: Vec::new(), ..model };
+    assert!(Predictor::from_bytes(none, options(), Device::Cpu).is_err());
 }

@@ -20,6 +20,8 @@ pub type TakeSlab<'a> = dyn FnMut(ArrayView4<'_, f32>) -> Result<(), InferError>
 /// Logits of a box of the network's grid.
 pub(crate) enum Held {
     Memory(Logits, BoundingBox),
+    /// Where results are written alone.
+    #[cfg_attr(not(feature = "npz"), allow(dead_code))]
     File(Shelf),
 }
 

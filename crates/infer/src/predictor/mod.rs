@@ -4,16 +4,21 @@ mod batch;
 mod blocks;
 mod case;
 mod files;
+mod model_bytes;
 mod model_folder;
 mod network;
 mod output;
 mod predicted;
+// Beside probabilities alone.
+#[cfg_attr(not(feature = "npz"), allow(dead_code))]
 mod properties;
 mod single;
 
 pub use batch::BatchOptions;
 pub use case::CaseInput;
 pub use files::{SeeLogits, select_part};
+pub use model_bytes::ModelBytes;
 pub use single::Predictor;
 
+#[cfg(feature = "npz")]
 pub(crate) use properties::{Properties, with_ending};

@@ -1,12 +1,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "npz")]
+use nnunet_image::LabelMap;
+#[cfg(feature = "npz")]
 use nnunet_image::npz::Spill;
-use nnunet_image::{CaseReader, LabelMap, reader_by_name};
+use nnunet_image::{CaseReader, reader_by_name};
 use nnunet_preprocess::CaseProperties;
 
 use super::predicted::Predicted;
-use super::properties::{Properties, with_ending};
+#[cfg(feature = "npz")]
+use super::properties::Properties;
+use super::properties::with_ending;
 use super::{BatchOptions, Predictor};
 use crate::InferError;
 
@@ -33,10 +38,17 @@ impl<'a> Output<'a> {
         std::fs::write(&trial, "").and_then(|()| std::fs::remove_file(&trial)).map_err(failed)?;
         let reader =
             reader_by_name(&predictor.plans.image_reader_writer).map_err(|error| error.to_string())?;
-        if options.probabilities_as_nifti && !cfg!(feature = "nifti") {
-            return Err(
-                "this build cannot write probabilities as NIfTI; build with the feature `nifti`".to_owned()
-            );
+        let lacking = if options.needs_probabilities() && !cfg!(feature = "npz") {
+            Some(("", "npz"))
+        } else if options.probabilities_as_nifti && !cfg!(feature = "nifti") {
+            Some((" as NIfTI", "nifti"))
+        } else {
+            None
+        };
+        if let Some((form, feature)) = lacking {
+            return Err(format!(
+                "this build cannot write probabilities{form}; build with the feature `{feature}`"
+            ));
         }
         Ok(Self { folder, ending: &predictor.dataset.file_ending, reader, options })
     }
@@ -58,15 +70,18 @@ impl<'a> Output<'a> {
         predicted: Predicted,
         properties: &CaseProperties,
     ) -> Result<(), InferError> {
-        let labels = if self.options.needs_probabilities() {
-            self.write_probabilities(id, predictor, predicted, properties)?
-        } else {
-            predicted.finish(predictor)?.labels
-        };
+        #[cfg(feature = "npz")]
+        if self.options.needs_probabilities() {
+            let labels = self.write_probabilities(id, predictor, predicted, properties)?;
+            return Ok(self.reader.write_labels(&self.file(id, self.ending), &labels)?);
+        }
+        let _ = properties;
+        let labels = predicted.finish(predictor)?.labels;
         Ok(self.reader.write_labels(&self.file(id, self.ending), &labels)?)
     }
 
     /// Writes what is asked for beside the segmentation, slab by slab.
+    #[cfg(feature = "npz")]
     fn write_probabilities(
         &self,
         id: &str,

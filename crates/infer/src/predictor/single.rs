@@ -72,23 +72,10 @@ impl Predictor {
     ) -> Result<Self, InferError> {
         options.check()?;
         let folder = ModelFolder::open(model_dir)?;
-        let mut first: Option<(Config, Option<Vec<usize>>)> = None;
-        let mut networks = Vec::new();
-        for path in folder.checkpoints(folds, checkpoint)? {
-            let ModelCheckpoint { weights, configuration, mirror_axes, .. } = read_checkpoint(&path)?;
-            if first.is_none() {
-                let name = Some(configuration).filter(|name| !name.is_empty());
-                let name = name.or_else(|| folder.configuration_by_name()).ok_or_else(|| {
-                    InferError::Model(format!("{} does not name its configuration", path.display()))
-                })?;
-                first = Some((Config::new(&folder.plans, &name, &folder.dataset)?, mirror_axes));
-            }
-            let Some((config, _)) = &first else { continue };
-            let failed = |source| InferError::Checkpoint { path: path.clone(), source: Box::new(source) };
-            networks.push(config.network(&weights, &device).map_err(failed)?);
-        }
-        let (config, mirror_axes) = first.ok_or(InferError::NoNetwork)?;
-        Self::build(folder.plans, folder.dataset, config, networks, mirror_axes, options)
+        let checkpoints = folder.checkpoints(folds, checkpoint)?;
+        let name = folder.configuration_by_name();
+        let checkpoints = checkpoints.into_iter().map(|path| Ok(read_checkpoint(&path)?));
+        load(folder.plans, folder.dataset, name, checkpoints, options, &device)
     }
 
     /// A predictor of networks in memory, for instance right after training.
@@ -319,6 +306,40 @@ impl Predictor {
         }
         Err(InferError::Channels { found, expected, names: list.join(", ") })
     }
+}
+
+/// A predictor of checkpoints, of which one is in memory at a time. `name` is that of the configuration if they do not tell.
+pub(super) fn load(
+    plans: Plans,
+    dataset: DatasetJson,
+    name: Option<String>,
+    checkpoints: impl Iterator<Item = Result<ModelCheckpoint, InferError>>,
+    options: PredictorOptions,
+    device: &Device,
+) -> Result<Predictor, InferError> {
+    let mut first: Option<(Config, Option<Vec<usize>>)> = None;
+    let mut networks = Vec::new();
+    for checkpoint in checkpoints {
+        let ModelCheckpoint { path, weights, configuration, mirror_axes, .. } = checkpoint?;
+        if first.is_none() {
+            let told = Some(configuration).filter(|name| !name.is_empty()).or_else(|| name.clone());
+            let name = told.ok_or_else(|| {
+                InferError::Model(format!("{} does not name its configuration", path.display()))
+            })?;
+            first = Some((Config::new(&plans, &name, &dataset)?, mirror_axes));
+        }
+        let Some((config, _)) = &first else { continue };
+        let failed = |source| InferError::Checkpoint { path: path.clone(), source: Box::new(source) };
+        networks.push(config.network(&weights, device).map_err(failed)?);
+    }
+    let (config, mirror_axes) = first.ok_or(InferError::NoNetwork)?;
+    Predictor::build(plans, dataset, config, networks, mirror_axes, options)
+}
+
+/// The name of the only configuration of the plans.
+pub(super) fn configuration_alone(plans: &Plans) -> Option<String> {
+    let mut all = plans.configurations.keys();
+    all.next().filter(|_| plans.configurations.len() == 1).cloned()
 }
 
 /// A configuration of the plans and the labels that go with it.
