@@ -61,7 +61,7 @@ pub struct TrainReport {
     pub fold_folder: PathBuf,
     /// Epoch by epoch; none with `validate_only`.
     pub training: Option<TrainSummary>,
-    /// Scores of the validation cases; none if training was stopped before its end.
+    /// Scores of the validation cases; none if training was stopped before its end, and on all ranks but the first.
     pub validation: Option<Summary>,
 }
 
@@ -96,8 +96,10 @@ impl Project {
         let mut report = TrainReport { model_folder, fold_folder, training: None, validation: None };
         let previous = self.segmentations_before(request, &configuration, &split)?;
         if !request.validate_only {
-            create_folder(&report.fold_folder)?;
-            self.copy_fingerprint(&report.model_folder)?;
+            if request.options.cluster.is_first() {
+                create_folder(&report.fold_folder)?;
+                self.copy_fingerprint(&report.model_folder)?;
+            }
             let source = source(store, previous.clone());
             let setup = TrainSetup {
                 plans: plans.clone(),
@@ -116,6 +118,9 @@ impl Project {
             if stopped {
                 return Ok(report);
             }
+        }
+        if !request.options.cluster.is_first() {
+            return Ok(report);
         }
         let stages =
             self.next_stages(&plans, &configuration, &report.model_folder, &mut |line| callback.log(line))?;

@@ -93,6 +93,9 @@ pub enum TrainError {
     /// A tensor lies on a device where it cannot be read.
     #[error("a tensor that was copied to the host is not in host memory")]
     Device,
+    /// The ranks of a training cannot go on together.
+    #[error("{0}")]
+    Ranks(String),
     /// A loader thread ended without delivering.
     #[error("the loader has ended: {0}")]
     Loader(String),

@@ -45,6 +45,7 @@ mod metrics;
 mod optim;
 mod options;
 mod preset;
+mod ranks;
 mod record_files;
 mod sampling;
 mod schedule;
@@ -62,6 +63,7 @@ pub use loss::{
 pub use metrics::{Confusion, ema, nan_mean};
 pub use optim::{Adam, AdamConfig, OptimiserKind, Sgd, SgdConfig};
 pub use options::{DEFAULT_TRAINER, TrainOptions};
+pub use ranks::{Cluster, Ranks, local_cluster};
 pub use sampling::{
     CaseSource, CropRange, Drawn, Locations, Oversampling, Sampler, StoreSource, is_foreground_forced,
 };

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use nnunet_nn::Precision;
 use serde::Serialize;
 
-use crate::{AugmentOptions, LossTerms, LrSchedule, OptimiserKind, Oversampling, StopToken, TrainError};
+use crate::{
+    AugmentOptions, Cluster, LossTerms, LrSchedule, OptimiserKind, Oversampling, StopToken, TrainError,
+};
 
 /// How a network is trained. The defaults are nnU-Net's; [`TrainOptions::named`] gives those of its trainer variants.
 #[derive(Debug, Clone, Serialize)]
@@ -56,6 +58,9 @@ pub struct TrainOptions {
     /// Ends the training from outside, after the iteration at hand.
     #[serde(skip)]
     pub stop: StopToken,
+    /// The ranks that share each batch; by default a training on its own.
+    #[serde(skip)]
+    pub cluster: Cluster,
 }
 
 /// Name of nnU-Net's default trainer.
@@ -87,6 +92,7 @@ impl Default for TrainOptions {
             pretrained: None,
             precision: Precision::Auto,
             stop: StopToken::default(),
+            cluster: Cluster::default(),
         }
     }
 }

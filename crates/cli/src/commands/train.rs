@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use nnunet::image::Progress;
-use nnunet::train::{Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback, TrainOptions};
+use nnunet::train::{
+    Cluster, Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback, TrainOptions,
+};
 use nnunet::{Folders, TrainRequest};
 
 use crate::args::TrainArgs;
@@ -13,12 +15,13 @@ use crate::commands::{device_spec, project};
 use crate::ui::{Stage, Ui};
 
 pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
+    let cluster = Cluster::from_environment()?;
     let project = project(&args.dataset, folders)?;
     let request = TrainRequest {
         plans_name: args.plans_name.clone(),
         configuration: args.configuration.clone(),
         fold: args.fold.parse()?,
-        options: options(args)?,
+        options: TrainOptions { cluster: cluster.clone(), ..options(args)? },
         device: device_spec(&args.compute)?,
         resume: args.resume,
         validate_only: args.validate_only,
@@ -28,6 +31,9 @@ pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
     let mut bars = Bars { ui, stage: None, pace: Pace::new(&request.options) };
     let validation = ui.stage("validation");
     let report = project.train(&request, &mut bars, &|progress| validation.update(progress))?;
+    if !cluster.is_first() {
+        return Ok(());
+    }
     let Some(scores) = report.validation else {
         bail!("stopped before the end of training; continue with --resume");
     };

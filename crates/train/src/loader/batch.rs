@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 use ndarray::{Array3, Array4, ArrayView4, Axis, concatenate};
 use nnunet_augment::{Pipeline, Sample, deep_supervision_targets, sample_rng};
@@ -48,8 +50,10 @@ pub struct BatchMaker {
     pub train: BatchPlan,
     /// Validation batches.
     pub validate: BatchPlan,
-    /// Samples per batch.
+    /// Samples per batch, those of all ranks together.
     pub batch_size: usize,
+    /// Which of them are made here.
+    pub share: Range<usize>,
     /// Seed of all random numbers.
     pub seed: u64,
     /// Resolutions of the targets relative to the patch, highest first.
@@ -65,11 +69,11 @@ impl BatchMaker {
     /// If a case cannot be read or augmented or has an unknown label; the error names the case.
     pub fn make(&self, job: Job) -> Result<Batch, TrainError> {
         let mut building = Building::default();
-        for index in 0..self.batch_size {
+        for index in self.share.clone() {
             let (case, sample) = self.sample(job, index)?;
             building.push(case, &sample, self)?;
         }
-        building.finish(self.batch_size)
+        building.finish(self.share.len())
     }
 
     fn sample(&self, job: Job, index: usize) -> Result<(String, Sample), TrainError> {
@@ -127,14 +131,14 @@ impl Building {
             return Err(TrainError::Case { case, message, source: None });
         }
         if self.data.is_empty() {
-            self.data.reserve_exact(shape.iter().product::<usize>() * maker.batch_size);
+            self.data.reserve_exact(shape.iter().product::<usize>() * maker.share.len());
         }
         append_channels_last(&mut self.data, sample.image.view());
         let targets = deep_supervision_targets(sample.labels.view(), &maker.scales);
         for (level, target) in targets.iter().enumerate() {
             let (_, z, y, x) = target.dim();
             if self.targets.len() == level {
-                self.targets.push(([z, y, x], Vec::with_capacity(z * y * x * maker.batch_size)));
+                self.targets.push(([z, y, x], Vec::with_capacity(z * y * x * maker.share.len())));
             }
             self.targets[level].1.extend(target.index_axis(Axis(0), 0).iter());
         }

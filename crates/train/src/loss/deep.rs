@@ -1,7 +1,8 @@
 use candle_core::Tensor;
 
-use super::{LossRules, Targets, segmentation_loss, segmentation_loss_value};
-use crate::TrainError;
+use super::op::{loss_of_batch, value_of_batch};
+use super::{LossRules, Targets};
+use crate::{Cluster, TrainError};
 
 /// Weights of the outputs, highest resolution first: halved at each step, the last one zero, their sum one.
 ///
@@ -42,9 +43,23 @@ impl DeepLoss {
     /// # Errors
     /// If outputs or targets are missing or do not fit each other.
     pub fn loss(&self, outputs: &[Tensor], targets: &[Targets]) -> Result<(Tensor, f64), TrainError> {
+        self.loss_of_batch(outputs, targets, &Cluster::default())
+    }
+
+    /// [`DeepLoss::loss`] of a batch of which this rank has a share: the value is that of the whole batch, the gradients of all
+    /// ranks add up to its gradient.
+    ///
+    /// # Errors
+    /// As [`DeepLoss::loss`]; or a rank has left.
+    pub fn loss_of_batch(
+        &self,
+        outputs: &[Tensor],
+        targets: &[Targets],
+        cluster: &Cluster,
+    ) -> Result<(Tensor, f64), TrainError> {
         let mut sum: Option<(Tensor, f64)> = None;
         for (logits, targets, weight) in self.terms(outputs, targets)? {
-            let (term, value) = segmentation_loss(logits, targets, &self.rules, weight)?;
+            let (term, value) = loss_of_batch(logits, targets, &self.rules, weight, cluster)?;
             sum = Some(match sum {
                 None => (term, value * weight),
                 Some((tensor, total)) => ((tensor + term)?, total + value * weight),
@@ -58,9 +73,22 @@ impl DeepLoss {
     /// # Errors
     /// As [`DeepLoss::loss`].
     pub fn value(&self, outputs: &[Tensor], targets: &[Targets]) -> Result<f64, TrainError> {
+        self.value_of_batch(outputs, targets, &Cluster::default())
+    }
+
+    /// The value of [`DeepLoss::loss_of_batch`] alone.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn value_of_batch(
+        &self,
+        outputs: &[Tensor],
+        targets: &[Targets],
+        cluster: &Cluster,
+    ) -> Result<f64, TrainError> {
         let mut sum = 0.0;
         for (logits, targets, weight) in self.terms(outputs, targets)? {
-            sum += weight * segmentation_loss_value(logits, targets, &self.rules)?;
+            sum += weight * value_of_batch(logits, targets, &self.rules, cluster)?;
         }
         Ok(sum)
     }

@@ -1,9 +1,12 @@
 //! The arithmetic over slices: one pass for probabilities and sums, one that turns probabilities into the gradient.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::weighted::weighted;
 use super::{EntropyTerm, LossRules};
+use crate::{Cluster, TrainError};
 
 /// Voxels per task. Fixed, so that sums do not depend on the number of threads.
 pub(super) const CHUNK: usize = 8192;
@@ -23,6 +26,18 @@ impl Sums {
     fn zero(channels: usize) -> Self {
         let zeros = vec![0.0; channels];
         Self { entropy: 0.0, valid: 0, intersection: zeros.clone(), predicted: zeros.clone(), target: zeros }
+    }
+
+    /// Entropy, valid voxels, then the three sums of each channel.
+    fn values(&self) -> impl Iterator<Item = f64> + '_ {
+        let lists = [&self.intersection, &self.predicted, &self.target];
+        [self.entropy, self.valid as f64].into_iter().chain(lists.into_iter().flatten().copied())
+    }
+
+    fn from_values(values: &[f64], channels: usize) -> Self {
+        let list = |i: usize| values[2 + i * channels..2 + (i + 1) * channels].to_vec();
+        let (intersection, predicted, target) = (list(0), list(1), list(2));
+        Self { entropy: values[0], valid: values[1] as u64, intersection, predicted, target }
     }
 
     fn add(&mut self, other: &Self) {
@@ -175,8 +190,11 @@ pub(super) fn evaluate(
     logits: &[f32],
     labels: &[i16],
     weight: f64,
-) -> (f64, Coefficients) {
-    let voxels = labels.len() / sums.len().max(1);
+    cluster: &Cluster,
+) -> Result<(f64, Coefficients), TrainError> {
+    // The sums of all ranks' samples; what follows is that of the whole batch.
+    let (sums, mine) = all_samples(sums, cluster)?;
+    let (sums, voxels) = (&sums[..], labels.len() / mine.len().max(1));
     let term = rules.terms().entropy;
     let (entropy, scale, factors) = match term {
         None => (0.0, 0.0, Vec::new()),
@@ -185,13 +203,35 @@ pub(super) fn evaluate(
             (entropy, scale, Vec::new())
         }
         Some(term) => {
-            let all = weighted(rules, term, logits, labels);
-            (all.value, 1.0, all.factors)
+            let own = weighted(rules, term, logits, labels);
+            let values = cluster.gather(&[own.value])?;
+            let share = 1.0 / cluster.size() as f64;
+            (values.iter().flatten().sum::<f64>() * share, share, own.factors)
         }
     };
-    let (dice, per_sample) = dice(rules, sums, weight);
+    let (dice, mut per_sample) = dice(rules, sums, weight);
+    let per_sample = per_sample.drain(mine).collect();
     let label_smoothing = term.map_or(0.0, |term| term.label_smoothing as f32);
-    (entropy + dice, Coefficients { entropy: (scale * weight) as f32, factors, label_smoothing, per_sample })
+    let entropy_scale = (scale * weight) as f32;
+    Ok((entropy + dice, Coefficients { entropy: entropy_scale, factors, label_smoothing, per_sample }))
+}
+
+/// The sums of the samples of all ranks in the order of the batch, and which of them are this rank's.
+fn all_samples(sums: &[Sums], cluster: &Cluster) -> Result<(Vec<Sums>, Range<usize>), TrainError> {
+    if cluster.is_alone() {
+        return Ok((sums.to_vec(), 0..sums.len()));
+    }
+    let flat: Vec<f64> = sums.iter().flat_map(Sums::values).collect();
+    let channels = sums.first().map_or(0, |sums| sums.target.len());
+    let (mut all, mut mine) = (Vec::new(), 0..0);
+    for (rank, values) in cluster.gather(&flat)?.iter().enumerate() {
+        let start = all.len();
+        all.extend(values.chunks_exact(2 + 3 * channels).map(|values| Sums::from_values(values, channels)));
+        if rank == cluster.rank() {
+            mine = start..all.len();
+        }
+    }
+    Ok((all, mine))
 }
 
 /// Negative soft Dice and its coefficients for each sample.

@@ -1,7 +1,7 @@
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape, Tensor};
 
 use super::{LossRules, Targets, kernel};
-use crate::{TrainError, host::with_slice};
+use crate::{Cluster, TrainError, host::with_slice};
 
 /// The loss of channels-last logits `(batch, z, y, x, channels)`, times `weight`; by default cross-entropy plus
 /// negative soft Dice.
@@ -19,14 +19,26 @@ pub fn segmentation_loss(
     rules: &LossRules,
     weight: f64,
 ) -> Result<(Tensor, f64), TrainError> {
+    loss_of_batch(logits, targets, rules, weight, &Cluster::default())
+}
+
+/// [`segmentation_loss`] of a batch of which this rank has a share.
+pub(super) fn loss_of_batch(
+    logits: &Tensor,
+    targets: &Targets,
+    rules: &LossRules,
+    weight: f64,
+    cluster: &Cluster,
+) -> Result<(Tensor, f64), TrainError> {
     let voxels = check(logits, targets, rules)?;
     let (value, gradient) = with_slice(logits, |logits| {
         let mut out = vec![0.0; logits.len()];
         let sums = kernel::forward(rules, voxels, logits, targets.labels(), &mut out);
-        let (value, coefficients) = kernel::evaluate(rules, &sums, logits, targets.labels(), weight);
+        let (value, coefficients) =
+            kernel::evaluate(rules, &sums, logits, targets.labels(), weight, cluster)?;
         kernel::backward(rules, voxels, targets.labels(), &coefficients, &mut out);
-        (value, out)
-    })?;
+        Ok::<_, TrainError>((value, out))
+    })??;
     let gradient = Tensor::from_vec(gradient, logits.shape(), &Device::Cpu)?.to_device(logits.device())?;
     let scalar = if logits.device().is_cpu() {
         logits.apply_op1(Precomputed { value: (value * weight) as f32, gradient })?
@@ -47,11 +59,21 @@ pub fn segmentation_loss_value(
     targets: &Targets,
     rules: &LossRules,
 ) -> Result<f64, TrainError> {
+    value_of_batch(logits, targets, rules, &Cluster::default())
+}
+
+/// [`segmentation_loss_value`] of a batch of which this rank has a share.
+pub(super) fn value_of_batch(
+    logits: &Tensor,
+    targets: &Targets,
+    rules: &LossRules,
+    cluster: &Cluster,
+) -> Result<f64, TrainError> {
     let voxels = check(logits, targets, rules)?;
     with_slice(logits, |logits| {
         let sums = kernel::forward_sums(rules, voxels, logits, targets.labels());
-        kernel::evaluate(rules, &sums, logits, targets.labels(), 1.0).0
-    })
+        Ok(kernel::evaluate(rules, &sums, logits, targets.labels(), 1.0, cluster)?.0)
+    })?
 }
 
 /// Compares shapes and labels; returns the voxels per sample.

@@ -102,7 +102,9 @@ impl Trainer {
             return Err(TrainError::CheckpointExists { path });
         }
         let Parts { network, parameters, mut optimiser, loss, maker, mirror_axes } = setup.parts()?;
-        write_model_files(&setup, mirror_axes.as_deref())?;
+        if setup.options.cluster.is_first() {
+            write_model_files(&setup, mirror_axes.as_deref())?;
+        }
         let init_args = serde_json::json!({
             "plans": setup.plans,
             "configuration": setup.configuration,
@@ -170,10 +172,13 @@ impl Trainer {
         for line in std::mem::take(&mut self.first_lines) {
             self.say(&line, callback)?;
         }
+        let mut silent = ();
+        let callback = if self.options.cluster.is_first() { callback } else { &mut silent };
         callback.on_start(&self.state.history.records());
         let result = self.epochs(callback);
         if let Err(error) = &result {
             self.say(&format!("Training ended: {error}"), callback)?;
+            self.options.cluster.leave(&error.to_string());
         }
         let finished = result?;
         let records = self.state.history.records();
@@ -188,7 +193,12 @@ impl Trainer {
             first_epoch: self.state.epoch,
             first_iteration: self.state.iteration,
         };
-        self.events = Some(EventFile::start(&self.folder, &self.state.history.with_ends())?);
+        // Every rank has read its checkpoint before the first one writes the next.
+        let at = [self.state.epoch as f64, self.state.iteration as f64];
+        self.options.cluster.must_agree("epoch and iteration", &at)?;
+        if self.options.cluster.is_first() {
+            self.events = Some(EventFile::start(&self.folder, &self.state.history.with_ends())?);
+        }
         let mut loader = self.start_loader(schedule)?;
         while self.state.epoch < self.options.epochs {
             if self.is_stalled() {
@@ -204,7 +214,7 @@ impl Trainer {
         }
         self.save(Kind::Final)?;
         let latest = Kind::Latest.path(&self.folder);
-        if self.options.checkpoints && latest.exists() {
+        if self.options.cluster.is_first() && self.options.checkpoints && latest.exists() {
             std::fs::remove_file(&latest).map_err(|source| TrainError::Io { path: latest, source })?;
         }
         self.say("Training done.", callback)?;
@@ -225,7 +235,7 @@ impl Trainer {
 
     /// Writes a checkpoint, unless none are wanted.
     pub(super) fn save(&self, kind: Kind) -> Result<(), TrainError> {
-        if !self.options.checkpoints {
+        if !self.options.checkpoints || !self.options.cluster.is_first() {
             return Ok(());
         }
         let path = kind.path(&self.folder);
@@ -234,6 +244,9 @@ impl Trainer {
 
     /// A line for the text log and the listener.
     pub(super) fn say(&self, line: &str, callback: &mut dyn TrainCallback) -> Result<(), TrainError> {
+        if !self.options.cluster.is_first() {
+            return Ok(());
+        }
         callback.log(line);
         self.log.line(line)
     }
@@ -248,6 +261,10 @@ fn describe(setup: &TrainSetup, maker: &BatchMaker) -> Vec<String> {
         format!("Configuration {}, batch size {}", setup.configuration, maker.batch_size),
         format!("This split has {train} training and {val} validation cases."),
     ];
+    let ranks = setup.options.cluster.size();
+    if ranks > 1 {
+        lines.push(format!("{ranks} ranks share each batch."));
+    }
     if shared > 0 {
         lines.push(format!("Warning: {shared} cases are both training and validation cases"));
     }

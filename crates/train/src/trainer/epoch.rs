@@ -1,7 +1,11 @@
 use std::time::{Duration, Instant};
 
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+
 use super::engine::Trainer;
 use crate::checkpoint::Kind;
+use crate::host::with_slice;
 use crate::loader::{Batch, Loader, Phase};
 use crate::metrics::{Confusion, ema, nan_mean};
 use crate::record_files::{write_progress, write_progress_lines};
@@ -20,7 +24,7 @@ impl Trainer {
         self.say(&format!("Epoch {epoch}"), callback)?;
         self.say(&format!("Current learning rate: {}", round(lr, 5)), callback)?;
         for iteration in self.state.iteration..self.options.iterations_per_epoch {
-            if self.options.stop.is_stopped() {
+            if self.options.cluster.any(self.options.stop.is_stopped())? {
                 return Ok(false);
             }
             let info = self.train_iteration(loader, iteration, lr)?;
@@ -30,13 +34,15 @@ impl Trainer {
         }
         let (mut val_loss, mut confusion) = (0.0, Confusion::new(self.loss.rules.scored_classes()));
         for iteration in 0..self.options.val_iterations {
-            if self.options.stop.is_stopped() {
+            if self.options.cluster.any(self.options.stop.is_stopped())? {
                 return Ok(false);
             }
             let info = self.val_iteration(loader, iteration, &mut confusion)?;
             val_loss += info.loss;
             callback.on_iteration(&info);
         }
+        self.options.cluster.sum_counts(&mut confusion.counts)?;
+        self.check_weights()?;
         let dice_per_class = confusion.dice();
         let mean_fg_dice = nan_mean(&dice_per_class);
         let record = EpochRecord {
@@ -55,7 +61,8 @@ impl Trainer {
         if let Some(events) = &mut self.events {
             events.epoch(&record, end)?;
         }
-        Ok(callback.on_epoch_end(&record) == Control::Continue || self.state.epoch >= self.options.epochs)
+        let stop = self.options.cluster.any(callback.on_epoch_end(&record) == Control::Stop)?;
+        Ok(!stop || self.state.epoch >= self.options.epochs)
     }
 
     fn end_epoch(
@@ -85,6 +92,9 @@ impl Trainer {
         if epoch % self.options.checkpoint_every == 0 && epoch != epochs {
             self.save(Kind::Latest)?;
         }
+        if !self.options.cluster.is_first() {
+            return Ok(());
+        }
         let records = self.state.history.records();
         write_progress(&self.folder.join("progress.csv"), &records)?;
         write_progress_lines(&self.folder.join("progress.jsonl"), &records)
@@ -103,18 +113,54 @@ impl Trainer {
         let (input, targets) = batch.into_tensor(&self.device)?;
         let outputs = self.network.forward_deep(&input)?;
         let forward = clock.lap();
-        let (loss, value) = self.loss.loss(&outputs, &targets)?;
+        let (loss, value) = self.loss.loss_of_batch(&outputs, &targets, &self.options.cluster)?;
         self.check_finite("the training loss", value, iteration, &cases)?;
         drop((outputs, targets));
         let in_loss = clock.lap();
-        let gradients = loss.backward()?;
+        let mut gradients = loss.backward()?;
         drop(loss);
+        self.add_up(&mut gradients)?;
         let backward = clock.lap();
         let norm = self.optimiser.gradient_norm(&gradients)?;
         self.check_finite("the norm of the gradient", norm, iteration, &cases)?;
         self.optimiser.step(&gradients, norm, lr)?;
         let timing = Timing { wait, forward, loss: in_loss, backward, optimiser: clock.lap() };
         Ok(self.info(Phase::Train, iteration, cases.len(), [value, norm], timing))
+    }
+
+    /// Adds the gradients of all ranks.
+    fn add_up(&self, gradients: &mut GradStore) -> Result<(), TrainError> {
+        let cluster = &self.options.cluster;
+        if cluster.is_alone() {
+            return Ok(());
+        }
+        let vars = self.parameters.vars().iter();
+        let trained: Vec<_> = vars.filter(|var| gradients.get(var).is_some()).collect();
+        let mut values = Vec::new();
+        for gradient in trained.iter().filter_map(|var| gradients.get(var)) {
+            with_slice(gradient, |slopes| values.extend_from_slice(slopes))?;
+        }
+        cluster.sum(&mut values)?;
+        let mut rest = values.as_slice();
+        for var in trained {
+            let (mine, others) = rest.split_at(var.elem_count());
+            gradients.insert(var, Tensor::from_slice(mine, var.shape(), &self.device)?);
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Ranks that have drifted apart train different networks.
+    fn check_weights(&self) -> Result<(), TrainError> {
+        if self.options.cluster.is_alone() {
+            return Ok(());
+        }
+        let mut sum = 0.0;
+        for var in self.parameters.vars() {
+            sum +=
+                with_slice(var, |values| values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>())?;
+        }
+        self.options.cluster.must_agree("squares of the weights", &[sum])
     }
 
     fn val_iteration(
@@ -130,7 +176,7 @@ impl Trainer {
         let (input, targets) = batch.into_tensor(&self.device)?;
         let outputs = self.network.forward_deep(&input)?;
         let forward = clock.lap();
-        let value = self.loss.value(&outputs, &targets)?;
+        let value = self.loss.value_of_batch(&outputs, &targets, &self.options.cluster)?;
         self.check_finite("the validation loss", value, iteration, &cases)?;
         if let (Some(logits), Some(targets)) = (outputs.first(), targets.first()) {
             confusion.add(logits, targets, &self.loss.rules)?;

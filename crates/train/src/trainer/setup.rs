@@ -92,6 +92,11 @@ impl TrainSetup {
     ) -> Result<(BatchMaker, Option<Vec<usize>>), TrainError> {
         let options = &self.options;
         let batch_size = options.batch_size.unwrap_or(configuration.batch_size);
+        let share = options.cluster.share(batch_size);
+        if share.is_empty() {
+            let (found, expected) = (batch_size.to_string(), "at least one sample for each rank");
+            return Err(TrainError::Option { option: "batch_size", found, expected });
+        }
         let patch = configuration.patch_3d();
         let mut augmented =
             options.augmentation.pipeline(&configuration.patch_size, &configuration.use_mask_for_norm);
@@ -120,7 +125,7 @@ impl TrainSetup {
         };
         let validate = plan(&self.split.val, Pipeline::validation(plain), patch)?;
         let (seed, rules) = (options.seed, rules.clone());
-        let maker = BatchMaker { train, validate, batch_size, seed, scales, rules };
+        let maker = BatchMaker { train, validate, batch_size, share, seed, scales, rules };
         Ok((maker, (!mirrored.is_empty()).then_some(mirrored)))
     }
 

@@ -22,7 +22,15 @@ fn maker(patch: &[usize], batch_size: usize, seed: u64) -> BatchMaker {
     };
     let scales = vec![[1.0; 3], [if patch.len() == 2 { 1.0 } else { 0.5 }, 0.5, 0.5]];
     let rules = LossRules::labels(3, None, true);
-    BatchMaker { train: plan(true), validate: plan(false), batch_size, seed, scales, rules }
+    BatchMaker {
+        train: plan(true),
+        validate: plan(false),
+        batch_size,
+        share: 0..batch_size,
+        seed,
+        scales,
+        rules,
+    }
 }
 
 fn batches(threads: usize) -> Vec<Batch> {

@@ -4,5 +4,6 @@ mod batches;
 mod cascade;
 mod drawn;
 mod killed;
+mod ranks;
 mod runs;
 mod variants;

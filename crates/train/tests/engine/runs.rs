@@ -11,12 +11,12 @@ use nnunet_train::{
     TrainError, TrainOptions, Trainer,
 };
 
-fn fold(folder: &tempfile::TempDir) -> PathBuf {
+pub(crate) fn fold(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("nnUNetTrainer__nnUNetPlans__2d").join("fold_0")
 }
 
 /// Names of all files below a folder.
-fn files(folder: &Path) -> Vec<String> {
+pub(crate) fn files(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -26,7 +26,7 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-fn weights(trainer: &Trainer) -> BTreeMap<String, Vec<f32>> {
+pub(crate) fn weights(trainer: &Trainer) -> BTreeMap<String, Vec<f32>> {
     let map = trainer.parameters().to_map().into_iter();
     map.map(|(name, tensor)| (name, tensor.flatten_all().unwrap().to_vec1().unwrap())).collect()
 }

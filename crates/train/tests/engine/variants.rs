@@ -8,7 +8,7 @@ use nnunet_fingerprint::{DatasetJson, Split};
 use nnunet_nn::read_checkpoint;
 use nnunet_train::{
     AugmentOptions, LossTerms, LrSchedule, OptimiserKind, Oversampling, TrainCallback, TrainOptions,
-    TrainSummary, Trainer,
+    TrainSetup, TrainSummary, Trainer,
 };
 
 fn run(folder: &Path, options: TrainOptions) -> TrainSummary {
@@ -123,22 +123,27 @@ fn regions_and_ignore() -> DatasetJson {
     serde_json::from_value(dataset).unwrap()
 }
 
-#[test]
-fn regions_with_an_ignore_label_are_learned() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = TrainOptions { epochs: 3, iterations_per_epoch: 120, ..options() };
-    let mut setup = setup(&folder.path().join("fold_0"), options);
+/// A training on regions; the last rows of each case were not annotated.
+pub(crate) fn regions_and_ignore_setup(folder: &Path, options: TrainOptions) -> TrainSetup {
+    let mut setup = setup(folder, options);
     setup.dataset = regions_and_ignore();
     let mut cases = Drawn::new();
     for number in 0..6 {
         let name = format!("case_{number}");
         let (image, mut labels, _) = cases.get(&name).unwrap().clone();
-        // The last rows were not annotated.
         let rows = labels.dim().1;
         labels.slice_mut(ndarray::s![.., rows - 3.., ..]).fill(3);
         cases.insert_annotated(&name, image, labels);
     }
     setup.source = Arc::new(cases);
+    setup
+}
+
+#[test]
+fn regions_with_an_ignore_label_are_learned() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = TrainOptions { epochs: 3, iterations_per_epoch: 120, ..options() };
+    let setup = regions_and_ignore_setup(&folder.path().join("fold_0"), options);
     let summary = Trainer::from_setup(setup, false).unwrap().run(&mut ()).unwrap();
     let last = summary.records.last().unwrap();
     assert_eq!(last.dice_per_class.len(), 2);
