@@ -72,3 +72,17 @@ fn regions_with_an_ignore_label_are_trained_validated_and_predicted() {
     let found = reader.read_labels(&out.join("case_005.nii.gz")).unwrap();
     assert!(found.data.iter().all(|label| [0, 1, 3, 4].contains(label)));
 }
+
+#[test]
+#[cfg(not(feature = "mpi"))]
+fn processes_that_were_started_together_do_not_train_into_one_folder_by_themselves() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nnunet"))
+        .args(["train", "900", "3d_fullres", "0"])
+        .env("OMPI_COMM_WORLD_SIZE", "2")
+        .env("OMPI_COMM_WORLD_RANK", "1")
+        .output()
+        .unwrap();
+    let stderr = common::text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("one of 2 processes") && stderr.contains("feature `mpi`"), "{stderr}");
+}

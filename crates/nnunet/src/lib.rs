@@ -37,6 +37,8 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `plot` | yes | training curves and overlays as PNG (`plot`), and `report` |
+//! | `dicom` | no | DICOM series as input |
+//! | `mpi` | no | data-parallel training over MPI |
 //! | `cuda` | no | candle with CUDA; see `nnunet-nn` for what runs on the device |
 
 mod checkpoints;

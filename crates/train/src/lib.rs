@@ -10,6 +10,7 @@
 //!   [`TrainOptions::named`] gives those of nnU-Net's trainer variants.
 //! - [`segmentation_loss`] is the loss of one output, value and gradient in one operation, with the terms of
 //!   [`LossTerms`]; [`DeepLoss`] weighs the outputs.
+//! - [`Cluster`]: several processes or threads that share each batch.
 //! - [`Sgd`] and [`Adam`] are the optimisers, [`LrSchedule`] the learning rate.
 //! - [`CropRange`], [`is_foreground_forced`] and [`Sampler`] decide what is in a patch; [`Loader`] makes batches ahead.
 //!
@@ -31,6 +32,11 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! | feature | default | what it adds |
+//! | --- | --- | --- |
+//! | `mpi` | no | [`Cluster::from_environment`] over MPI; needs an MPI library with its compiler wrapper, and libclang |
+//! | `cuda` | no | candle with CUDA; see `nnunet-nn` |
 
 mod augmentation;
 mod callback;

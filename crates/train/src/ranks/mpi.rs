@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 
 use mpi::Threading;
 use mpi::collective::SystemOperation;
-use mpi::topology::{Communicator, CommunicatorCollectives, SimpleCommunicator};
-use mpi::traits::Root;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 
 use super::Ranks;
 use crate::TrainError;
