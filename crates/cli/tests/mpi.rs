@@ -24,7 +24,16 @@ fn have_mpirun() -> bool {
 /// `nnunet train` in two processes.
 fn two_ranks(sandbox: &Sandbox, results: &str, more: &[&str]) -> Command {
     let mut command = Command::new("mpirun");
-    command.args(["--allow-run-as-root", "--oversubscribe", "-n", "2", env!("CARGO_BIN_EXE_nnunet")]);
+    command.args([
+        "--allow-run-as-root",
+        "--oversubscribe",
+        "--mca",
+        "mpi_yield_when_idle",
+        "1",
+        "-n",
+        "2",
+        env!("CARGO_BIN_EXE_nnunet"),
+    ]);
     command.args(["train", "900", "3d_fullres", "0", "--threads", "1"]).args(more);
     for (option, folder) in [("--raw", "raw"), ("--preprocessed", "preprocessed"), ("--results", results)] {
         command.arg(option).arg(sandbox.path(folder));

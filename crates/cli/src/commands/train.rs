@@ -7,7 +7,7 @@ use nnunet::image::Progress;
 use nnunet::train::{
     Cluster, Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback, TrainOptions,
 };
-use nnunet::{Folders, TrainRequest};
+use nnunet::{Folders, TrainReport, TrainRequest};
 
 use crate::args::TrainArgs;
 use crate::commands::evaluate::print_scores;
@@ -16,6 +16,24 @@ use crate::ui::{Stage, Ui};
 
 pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
     let cluster = Cluster::from_environment()?;
+    let result = train_share(args, folders, ui, &cluster);
+    if let Err(error) = &result {
+        cluster.leave(&format!("{error:#}"));
+    }
+    let report = result?;
+    if !cluster.is_first() {
+        return Ok(());
+    }
+    let Some(scores) = report.validation else {
+        bail!("stopped before the end of training; continue with --resume");
+    };
+    print_scores(&scores);
+    println!("{}", report.fold_folder.display());
+    Ok(())
+}
+
+/// The work of this process.
+fn train_share(args: &TrainArgs, folders: &Folders, ui: Ui, cluster: &Cluster) -> Result<TrainReport> {
     let project = project(&args.dataset, folders)?;
     let request = TrainRequest {
         plans_name: args.plans_name.clone(),
@@ -31,16 +49,10 @@ pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
     let mut bars = Bars { ui, stage: None, pace: Pace::new(&request.options) };
     let validation = ui.stage("validation");
     let report = project.train(&request, &mut bars, &|progress| validation.update(progress))?;
-    if !cluster.is_first() {
-        return Ok(());
+    if report.validation.is_some() {
+        validation.finish();
     }
-    let Some(scores) = report.validation else {
-        bail!("stopped before the end of training; continue with --resume");
-    };
-    validation.finish();
-    print_scores(&scores);
-    println!("{}", report.fold_folder.display());
-    Ok(())
+    Ok(report)
 }
 
 /// The first interrupt lets the iteration end and keeps the state, the second ends the program at once.

@@ -118,7 +118,9 @@ impl Cluster {
         self.0.sum(values)
     }
 
-    pub(crate) fn leave(&self, reason: &str) {
+    /// Tells the other ranks that this one cannot go on, so that none of them waits for it. Over MPI this ends all processes, this
+    /// one included, after a line on standard error with the rank and the reason.
+    pub fn leave(&self, reason: &str) {
         self.0.leave(reason);
     }
 

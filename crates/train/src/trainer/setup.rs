@@ -93,7 +93,7 @@ impl TrainSetup {
         let options = &self.options;
         let batch_size = options.batch_size.unwrap_or(configuration.batch_size);
         let share = options.cluster.share(batch_size);
-        if share.is_empty() {
+        if batch_size < options.cluster.size() {
             let (found, expected) = (batch_size.to_string(), "at least one sample for each rank");
             return Err(TrainError::Option { option: "batch_size", found, expected });
         }
