@@ -1,13 +1,14 @@
 //! The fingerprint: shapes, spacings and foreground intensities of a data set.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use indexmap::IndexMap;
-use ndarray::{ArrayView3, Axis, Slice};
-use nnunet_image::{BoundingBox, CaseReader, Progress, nonzero_box};
+use nnunet_image::{CaseReader, Progress};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::foreground::{Foreground, Gather, Mask};
 use crate::numpy::{mean_f32, mean_widened, median_f64, percentiles_f32, std_f32, std_widened};
 use crate::rng::Mt19937;
 use crate::{Case, Dataset, DatasetError};
@@ -60,8 +61,10 @@ struct Contribution {
 
 /// Reads every case once and draws its foreground intensities.
 ///
-/// One case per thread is in memory at a time, beside the intensities that are drawn (400 MB per channel). The draws are those of the reference, so the result does not depend on the
-/// number of threads. Foreground is everything labelled above 0.
+/// Of each thread's case no more than the foreground is in memory where the reader decodes part by part
+/// ([`CaseReader::visit_images`]), the whole case otherwise; beside them the intensities that are drawn (400 MB per channel). The
+/// draws are those of the reference, so the result does not depend on the number of threads. Foreground is everything labelled
+/// above 0.
 ///
 /// # Errors
 /// A case that cannot be read or contains NaN; a data set without cases or without any foreground.
@@ -84,12 +87,17 @@ pub fn extract_fingerprint(
     for channel in &mut drawn {
         places.iter_mut().zip(channel.chunks_mut(samples)).for_each(|(places, place)| places.push(place));
     }
+    let pool = Mutex::new(Vec::<Scratch>::new());
     let contributions: Vec<Contribution> = dataset
         .cases
         .par_iter()
         .zip(places)
         .map(|(case, places)| {
-            let contribution = contribute(case, reader, places)?;
+            let mut scratch = pool.lock().ok().and_then(|mut pool| pool.pop()).unwrap_or_default();
+            let contribution = contribute(case, reader, places, &mut scratch)?;
+            if let Ok(mut pool) = pool.lock() {
+                pool.push(scratch);
+            }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
             progress(Progress { done, total, item: &case.id });
             Ok(contribution)
@@ -109,68 +117,55 @@ pub fn extract_fingerprint(
     })
 }
 
+/// What a case is read into, used again for the next one.
+#[derive(Default)]
+struct Scratch {
+    mask: Mask,
+    foreground: Foreground,
+}
+
 /// Reads a case and fills `places`, one for each channel, with intensities of its foreground.
 fn contribute(
     case: &Case,
     reader: &dyn CaseReader,
     places: Vec<&mut [f32]>,
+    Scratch { mask, foreground }: &mut Scratch,
 ) -> Result<Contribution, DatasetError> {
     let wrong = |reason: String| DatasetError::Case { case: case.id.clone(), reason };
     let unreadable = |source| DatasetError::Image { case: case.id.clone(), source };
     if case.images.is_empty() {
         return Err(wrong("there is no image file".to_owned()));
     }
-    let image = reader.read_images(&case.images).map_err(unreadable)?;
-    let labels = reader.read_labels(&case.label).map_err(unreadable)?;
-    let (image_shape, label_shape) = (&image.data.shape()[1..], labels.data.shape());
-    if image_shape != label_shape {
+    reader.visit_labels(&case.label, mask).map_err(unreadable)?;
+    let mut gather = Gather::new(mask, foreground);
+    let geometry = reader.visit_images(&case.images, &mut gather).map_err(unreadable)?;
+    let bbox = gather.finish();
+    if foreground.shape != mask.shape {
         return Err(wrong(format!(
-            "{} has shape {label_shape:?} (z, y, x), the image has {image_shape:?}",
-            case.label.display()
+            "{} has shape {:?} (z, y, x), the image has {:?}",
+            case.label.display(),
+            mask.shape,
+            foreground.shape
         )));
     }
-    let channels = image.data.len_of(Axis(0));
-    if channels != places.len() {
-        return Err(wrong(format!("{channels} channels, dataset.json names {}", places.len())));
+    if foreground.channels != places.len() {
+        let found = foreground.channels;
+        return Err(wrong(format!("{found} channels, dataset.json names {}", places.len())));
     }
-    if let Some(channel) = image.data.outer_iter().position(|c| c.fold(false, |nan, v| nan | v.is_nan())) {
+    if let Some(channel) = foreground.not_a_number {
         return Err(wrong(format!(
             "{} contains NaN",
             case.images.get(channel).unwrap_or(&case.images[0]).display()
         )));
     }
-    let bbox = nonzero_box(image.data.view());
-    let mut foreground = false;
     let mut rng = Mt19937::new(SEED);
-    for (channel, place) in image.data.outer_iter().zip(places) {
-        let values = foreground_values(channel, labels.data.view(), &bbox);
-        foreground = !values.is_empty();
-        draw(&values, place, &mut rng);
+    for (values, place) in foreground.values.iter().zip(places) {
+        draw(values, place, &mut rng);
     }
     let shape = bbox.shape();
-    let relative_size = shape.iter().product::<usize>() as f64 / labels.data.len() as f64;
-    Ok(Contribution { shape, spacing: image.geometry.spacing, relative_size, foreground })
-}
-
-/// The values of a channel inside the box where the label is above 0, in memory order.
-fn foreground_values(
-    channel: ArrayView3<'_, f32>,
-    labels: ArrayView3<'_, i16>,
-    bbox: &BoundingBox,
-) -> Vec<f32> {
-    let cut = |axis: usize| Slice::from(bbox.start[axis]..bbox.end[axis]);
-    let (mut channel, mut labels) = (channel, labels);
-    for axis in 0..3 {
-        channel.slice_axis_inplace(Axis(axis), cut(axis));
-        labels.slice_axis_inplace(Axis(axis), cut(axis));
-    }
-    let mut values = Vec::new();
-    for (row, labels) in channel.rows().into_iter().zip(labels.rows()) {
-        if labels.fold(false, |any, &label| any | (label > 0)) {
-            values.extend(row.iter().zip(labels).filter(|(_, label)| **label > 0).map(|(value, _)| *value));
-        }
-    }
-    values
+    let relative_size = shape.iter().product::<usize>() as f64 / mask.shape.iter().product::<usize>() as f64;
+    let any = foreground.values[..foreground.channels].iter().any(|values| !values.is_empty());
+    Ok(Contribution { shape, spacing: geometry.spacing, relative_size, foreground: any })
 }
 
 /// Fills `place` with values drawn with replacement.

@@ -21,6 +21,7 @@ mod dataset;
 mod description;
 mod error;
 mod extract;
+mod foreground;
 pub mod json;
 mod labels;
 pub mod numpy;

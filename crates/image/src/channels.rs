@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
 
-use crate::{Image, ImageError};
+use crate::{Geometry, Image, ImageError};
 
 /// Reads each file and stacks what they hold. The geometry is that of the first; the others must have its shape and spacing.
 pub(crate) fn stack(
@@ -12,10 +12,7 @@ pub(crate) fn stack(
     read: impl Fn(&Path) -> Result<Image, ImageError>,
 ) -> Result<Image, ImageError> {
     let [first, others @ ..] = channels else {
-        return Err(ImageError::format(
-            Path::new("image"),
-            "there is no file named after the case and _0000, _0001, …",
-        ));
+        return Err(no_file());
     };
     let mut image = read(first)?;
     if others.is_empty() {
@@ -35,11 +32,8 @@ pub(crate) fn stack(
     let mut values = standard(std::mem::take(&mut image.data));
     for other in others {
         let next = read(other)?;
-        mismatch("shape (channels, z, y, x)", first, other, (each, z, y, x), next.data.dim())?;
-        if !next.geometry.same_spacing(&image.geometry) {
-            let (a, b) = (image.geometry.spacing, next.geometry.spacing);
-            mismatch("spacing (z, y, x) in mm", first, other, a, b)?;
-        }
+        let found = (next.data.dim().into(), &next.geometry);
+        compare(first, ([each, z, y, x], &image.geometry), other, found)?;
         let missing = (each * z * y * x * channels.len()).saturating_sub(values.len());
         values.try_reserve_exact(missing).map_err(|_| {
             ImageError::format(first, format!("not enough memory for {} channels", channels.len()))
@@ -61,6 +55,26 @@ pub(crate) fn stack_bytes(
     // Files are read in their order, each once.
     let next = std::cell::Cell::new(0);
     stack(&names, |path| read(path, channels[next.replace(next.get() + 1)].1))
+}
+
+/// A case without files.
+pub(crate) fn no_file() -> ImageError {
+    ImageError::format(Path::new("image"), "there is no file named after the case and _0000, _0001, …")
+}
+
+/// Refuses a channel whose shape or spacing is not that of the first.
+pub(crate) fn compare(
+    first: &Path,
+    (shape, geometry): ([usize; 4], &Geometry),
+    other: &Path,
+    (found, next): ([usize; 4], &Geometry),
+) -> Result<(), ImageError> {
+    let tuple = |[c, z, y, x]: [usize; 4]| (c, z, y, x);
+    mismatch("shape (channels, z, y, x)", first, other, tuple(shape), tuple(found))?;
+    if !next.same_spacing(geometry) {
+        mismatch("spacing (z, y, x) in mm", first, other, geometry.spacing, next.spacing)?;
+    }
+    Ok(())
 }
 
 fn mismatch<T: PartialEq + std::fmt::Debug>(

@@ -78,7 +78,7 @@ pub use geometry::{Geometry, Image, LabelMap, Progress};
 #[cfg(feature = "stored")]
 pub use itk::write_image;
 pub use orient::{AxisCode, reorient_image, reorient_labels};
-pub use reader::{CaseReader, reader_by_name, reader_for};
+pub use reader::{CaseReader, Parts, reader_by_name, reader_for};
 pub use resample::{
     Method, ResampleOptions, SeparateZ, resample, resample_image, resample_labels,
     resample_labels_to_spacing, resample_to_spacing, resampled_shape,

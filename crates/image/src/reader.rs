@@ -1,11 +1,21 @@
 //! Readers of cases, chosen by file ending or by the name that plans carry.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ndarray::Axis;
 
-use crate::{Image, ImageError, LabelMap};
+use crate::{Geometry, Image, ImageError, LabelMap};
+
+/// Takes the values of a case while they are decoded, in the order (channel, z, y, x).
+pub trait Parts<T> {
+    /// What the next file holds, (channels, z, y, x); its values follow. With [`ControlFlow::Break`] nothing more is read.
+    fn start(&mut self, shape: [usize; 4]) -> ControlFlow<()>;
+
+    /// The next values, as many as there happen to be.
+    fn take(&mut self, values: &[T]);
+}
 
 /// Reads the images of a case and reads and writes segmentations.
 pub trait CaseReader: Send + Sync {
@@ -31,20 +41,24 @@ pub trait CaseReader: Send + Sync {
     /// # Errors
     /// The file cannot be read, or holds a value that is not an integer of 16 bits.
     fn read_labels(&self, path: &Path) -> Result<LabelMap, ImageError> {
-        let Image { data, geometry } = self.read_segmentation(path)?;
-        let channels = data.dim().0;
-        if channels != 1 {
-            let reason = format!("a segmentation has one channel, found {channels}");
-            return Err(ImageError::Format { path: path.to_owned(), reason });
-        }
-        let data = data.index_axis_move(Axis(0), 0);
-        let is_label = |v: f32| v.fract() == 0.0 && (f32::from(i16::MIN)..=f32::from(i16::MAX)).contains(&v);
-        if !data.iter().all(|&v| is_label(v)) {
-            let found = data.indexed_iter().find(|(_, v)| !is_label(**v));
-            let (voxel, value) = found.map_or(([0; 3], f32::NAN), |(voxel, &v)| (voxel.into(), v));
-            return Err(ImageError::NotALabel { path: path.to_owned(), value, voxel });
-        }
-        Ok(LabelMap { data: data.mapv(|value| value as i16), geometry })
+        labels_of(path, self.read_segmentation(path)?)
+    }
+
+    /// Reads one file per channel, in order, and hands the values to `parts` without an array of all of them where the format
+    /// allows it. Returns the geometry of the first; where there is an error, what `parts` was given counts for nothing.
+    ///
+    /// # Errors
+    /// As [`CaseReader::read_images`].
+    fn visit_images(&self, channels: &[PathBuf], parts: &mut dyn Parts<f32>) -> Result<Geometry, ImageError> {
+        hand_on(self.read_images(channels)?, parts)
+    }
+
+    /// Reads a segmentation whose values must be integers and hands them to `parts`, as [`CaseReader::visit_images`] does.
+    ///
+    /// # Errors
+    /// As [`CaseReader::read_labels`].
+    fn visit_labels(&self, path: &Path, parts: &mut dyn Parts<i16>) -> Result<Geometry, ImageError> {
+        hand_on_labels(self.read_labels(path)?, parts)
     }
 
     /// Writes a segmentation with its geometry, in 8 bits if its largest label is below 255 and in 16 bits otherwise.
@@ -72,6 +86,50 @@ pub trait CaseReader: Send + Sync {
         let reason = format!("{} writes files on disk alone", self.name());
         Err(ImageError::Format { path: name.into(), reason })
     }
+}
+
+/// Whether a value is an integer of 16 bits.
+pub(crate) fn is_label(v: f32) -> bool {
+    v.fract() == 0.0 && (f32::from(i16::MIN)..=f32::from(i16::MAX)).contains(&v)
+}
+
+/// Refuses a segmentation of several channels.
+pub(crate) fn one_channel(path: &Path, [channels, ..]: [usize; 4]) -> Result<(), ImageError> {
+    if channels == 1 {
+        return Ok(());
+    }
+    let reason = format!("a segmentation has one channel, found {channels}");
+    Err(ImageError::Format { path: path.to_owned(), reason })
+}
+
+/// The labels of an image whose values must be integers of 16 bits.
+pub(crate) fn labels_of(path: &Path, image: Image) -> Result<LabelMap, ImageError> {
+    let Image { data, geometry } = image;
+    one_channel(path, data.dim().into())?;
+    let data = data.index_axis_move(Axis(0), 0);
+    if !data.iter().all(|&v| is_label(v)) {
+        let found = data.indexed_iter().find(|(_, v)| !is_label(**v));
+        let (voxel, value) = found.map_or(([0; 3], f32::NAN), |(voxel, &v)| (voxel.into(), v));
+        return Err(ImageError::NotALabel { path: path.to_owned(), value, voxel });
+    }
+    Ok(LabelMap { data: data.mapv(|value| value as i16), geometry })
+}
+
+/// Hands a whole image on.
+pub(crate) fn hand_on(image: Image, parts: &mut dyn Parts<f32>) -> Result<Geometry, ImageError> {
+    if parts.start(image.data.dim().into()).is_continue() {
+        parts.take(image.data.as_standard_layout().as_slice().unwrap_or_default());
+    }
+    Ok(image.geometry)
+}
+
+/// Hands a whole segmentation on.
+pub(crate) fn hand_on_labels(labels: LabelMap, parts: &mut dyn Parts<i16>) -> Result<Geometry, ImageError> {
+    let (z, y, x) = labels.data.dim();
+    if parts.start([1, z, y, x]).is_continue() {
+        parts.take(labels.data.as_standard_layout().as_slice().unwrap_or_default());
+    }
+    Ok(labels.geometry)
 }
 
 /// The reader for files with this ending, as nnU-Net chooses it: candidates are tried in a fixed order, and one

@@ -11,8 +11,14 @@ mod volume;
 
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "nifti")]
+use crate::Parts;
 use crate::channels::stack;
+#[cfg(feature = "nifti")]
+use crate::nifti::{Opened, visit_all};
 use crate::orient::{AxisCode, turn_image, turn_labels};
+#[cfg(feature = "nifti")]
+use crate::reader::{hand_on, hand_on_labels, labels_of};
 #[cfg(feature = "nifti")]
 use crate::stored::Source;
 use crate::stored::{Kind, Pixels};
@@ -142,6 +148,31 @@ impl CaseReader for SimpleItkReader {
         stack(channels, |path| self.read(path))
     }
 
+    #[cfg(feature = "nifti")]
+    fn read_labels(&self, path: &Path) -> Result<LabelMap, ImageError> {
+        if self.turn || Format::of(path)? != Format::Nifti {
+            return labels_of(path, self.read_segmentation(path)?);
+        }
+        Opened::as_itk(path, Source::open(path)?)?.labels(path)
+    }
+
+    #[cfg(feature = "nifti")]
+    fn visit_images(&self, channels: &[PathBuf], parts: &mut dyn Parts<f32>) -> Result<Geometry, ImageError> {
+        let nifti = |path: &PathBuf| Format::of(path).is_ok_and(|format| format == Format::Nifti);
+        if self.turn || !channels.iter().all(nifti) {
+            return hand_on(self.read_images(channels)?, parts);
+        }
+        visit_all(channels, Opened::as_itk, parts)
+    }
+
+    #[cfg(feature = "nifti")]
+    fn visit_labels(&self, path: &Path, parts: &mut dyn Parts<i16>) -> Result<Geometry, ImageError> {
+        if self.turn || Format::of(path)? != Format::Nifti {
+            return hand_on_labels(self.read_labels(path)?, parts);
+        }
+        Opened::as_itk(path, Source::open(path)?)?.visit_labels(path, parts)
+    }
+
     fn write_labels(&self, path: &Path, labels: &LabelMap) -> Result<(), ImageError> {
         self.with_pixels(path, labels, write)
     }
@@ -150,7 +181,7 @@ impl CaseReader for SimpleItkReader {
     fn read_bytes(&self, channels: &[(&str, &[u8])]) -> Result<Image, ImageError> {
         crate::channels::stack_bytes(channels, |path, bytes| {
             nifti_alone(path)?;
-            self.turned(path, crate::nifti::read_as_itk(path, Source::of_bytes(path, bytes)?)?)
+            self.turned(path, Opened::as_itk(path, Source::of_bytes(path, bytes)?)?.image(path)?)
         })
     }
 
@@ -174,7 +205,7 @@ fn nifti_alone(path: &Path) -> Result<(), ImageError> {
 fn read(path: &Path) -> Result<Image, ImageError> {
     match Format::of(path)? {
         #[cfg(feature = "nifti")]
-        Format::Nifti => crate::nifti::read_as_itk(path, Source::open(path)?),
+        Format::Nifti => Opened::as_itk(path, Source::open(path)?)?.image(path),
         #[cfg(feature = "nrrd")]
         Format::Nrrd => nrrd::read(path),
         #[cfg(feature = "metaimage")]

@@ -13,14 +13,15 @@ mod header;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use ndarray::Array4;
+use ndarray::{Array3, Array4};
 
 use decode::Volume;
 
-use crate::channels::{stack, stack_bytes};
+use crate::channels::{compare, no_file, stack, stack_bytes};
 use crate::orient::{AxisCode, closest_axes, turn_image, turn_labels};
+use crate::reader::{hand_on, hand_on_labels, labels_of, one_channel};
 use crate::stored::{Pixels, Source};
-use crate::{CaseReader, Geometry, Image, ImageError, LabelMap};
+use crate::{CaseReader, Geometry, Image, ImageError, LabelMap, Parts};
 
 /// Endings that nnU-Net's nibabel readers list.
 pub(crate) const ENDINGS: &[&str] = &[".nii", ".nii.gz"];
@@ -32,23 +33,109 @@ enum Flavour {
     Nibabel,
 }
 
-/// Reads a file as ITK does: units count, 2-D and 4-D files are accepted, sheared images are refused.
-pub(crate) fn read_as_itk(path: &Path, source: Source<'_>) -> Result<Image, ImageError> {
-    let Volume { header, shape, values } = decode::read(path, source, Flavour::SimpleItk)?;
-    let mut geometry = frame::simple_itk(&header, shape.len(), path)?;
-    let dims = match *shape.as_slice() {
-        [x, y] => (1, 1, y, x),
-        [x, y, z] => (1, z, y, x),
-        [x, y, z, c] => (c, z, y, x),
-        _ => {
-            let reason = format!("expected 2, 3 or 4 axes, found {}", shape.len());
-            return Err(ImageError::format(path, reason));
+/// A file on its way into memory: its shape (channels, z, y, x), its frame, and the values that are still to come.
+pub(crate) struct Opened<'a> {
+    volume: Volume<'a>,
+    pub(crate) dims: [usize; 4],
+    pub(crate) geometry: Geometry,
+}
+
+impl<'a> Opened<'a> {
+    /// Opens a file as ITK does: units count, 2-D and 4-D files are accepted, sheared images are refused.
+    pub(crate) fn as_itk(path: &'a Path, source: Source<'a>) -> Result<Self, ImageError> {
+        let volume = Volume::open(path, source, Flavour::SimpleItk)?;
+        let shape = &volume.shape;
+        let mut geometry = frame::simple_itk(&volume.header, shape.len(), path)?;
+        let dims = match *shape.as_slice() {
+            [x, y] => [1, 1, y, x],
+            [x, y, z] => [1, z, y, x],
+            [x, y, z, c] => [c, z, y, x],
+            _ => {
+                let reason = format!("expected 2, 3 or 4 axes, found {}", shape.len());
+                return Err(ImageError::format(path, reason));
+            }
+        };
+        if shape.len() == 2 {
+            geometry.make_flat();
         }
-    };
-    if shape.len() == 2 {
-        geometry.make_flat();
+        Ok(Self { volume, dims, geometry })
     }
-    image(path, dims, values, geometry)
+
+    /// Opens a 3-D file as nibabel does.
+    fn as_nibabel(path: &'a Path, source: Source<'a>) -> Result<Self, ImageError> {
+        let volume = Volume::open(path, source, Flavour::Nibabel)?;
+        let [x, y, z] = *volume.shape.as_slice() else {
+            let reason = format!("expected a 3-D image, found {} axes", volume.shape.len());
+            return Err(ImageError::format(path, reason));
+        };
+        let geometry = frame::nibabel(&volume.header, &volume.shape);
+        check_frame(path, &geometry)?;
+        Ok(Self { volume, dims: [1, z, y, x], geometry })
+    }
+
+    /// Reads all values.
+    pub(crate) fn image(self, path: &Path) -> Result<Image, ImageError> {
+        let Self { volume, dims, geometry } = self;
+        let data = Array4::from_shape_vec(dims, volume.values()?)
+            .map_err(|e| ImageError::format(path, format!("shape {dims:?}: {e}")))?;
+        Ok(Image { data, geometry })
+    }
+
+    /// Reads all values as labels.
+    pub(crate) fn labels(self, path: &Path) -> Result<LabelMap, ImageError> {
+        one_channel(path, self.dims)?;
+        let Self { volume, dims: [_, z, y, x], geometry } = self;
+        let data = Array3::from_shape_vec((z, y, x), volume.labels()?)
+            .map_err(|e| ImageError::format(path, format!("shape {:?}: {e}", [z, y, x])))?;
+        Ok(LabelMap { data, geometry })
+    }
+
+    /// Hands the values on as they come.
+    pub(crate) fn visit(self, parts: &mut dyn Parts<f32>) -> Result<Geometry, ImageError> {
+        if parts.start(self.dims).is_continue() {
+            self.volume.visit(&mut |part| {
+                parts.take(part);
+                Ok(())
+            })?;
+        }
+        Ok(self.geometry)
+    }
+
+    /// Hands the values on as labels, as they come.
+    pub(crate) fn visit_labels(
+        self,
+        path: &Path,
+        parts: &mut dyn Parts<i16>,
+    ) -> Result<Geometry, ImageError> {
+        one_channel(path, self.dims)?;
+        if parts.start(self.dims).is_continue() {
+            self.volume.visit_labels(&mut |part| {
+                parts.take(part);
+                Ok(())
+            })?;
+        }
+        Ok(self.geometry)
+    }
+}
+
+/// Opens the files of a case one after the other and hands their values on; all must have the first one's shape and spacing.
+pub(crate) fn visit_all<'a>(
+    channels: &'a [PathBuf],
+    open: impl Fn(&'a Path, Source<'a>) -> Result<Opened<'a>, ImageError>,
+    parts: &mut dyn Parts<f32>,
+) -> Result<Geometry, ImageError> {
+    let mut first: Option<(&Path, [usize; 4], Geometry)> = None;
+    for path in channels {
+        let opened = open(path, Source::open(path)?)?;
+        match &first {
+            None => first = Some((path, opened.dims, opened.geometry.clone())),
+            Some((first, dims, geometry)) => {
+                compare(first, (*dims, geometry), path, (opened.dims, &opened.geometry))?;
+            }
+        }
+        opened.visit(parts)?;
+    }
+    first.map(|(_, _, geometry)| geometry).ok_or_else(no_file)
 }
 
 /// Writes a file as ITK does.
@@ -75,17 +162,6 @@ pub(crate) fn bytes_as_itk(
     encode::bytes(path, pixels, geometry, Flavour::SimpleItk)
 }
 
-fn image(
-    path: &Path,
-    dims: (usize, usize, usize, usize),
-    values: Vec<f32>,
-    geometry: Geometry,
-) -> Result<Image, ImageError> {
-    let data = Array4::from_shape_vec(dims, values)
-        .map_err(|e| ImageError::format(path, format!("shape {dims:?}: {e}")))?;
-    Ok(Image { data, geometry })
-}
-
 /// Refuses spacings of 0 and numbers that are not finite.
 fn check_frame(path: &Path, geometry: &Geometry) -> Result<(), ImageError> {
     let Geometry { spacing, origin, direction, .. } = geometry;
@@ -105,15 +181,10 @@ pub(crate) struct NibabelReader {
 }
 
 impl NibabelReader {
-    fn read(self, path: &Path, source: Source<'_>) -> Result<Image, ImageError> {
-        let Volume { header, shape, values } = decode::read(path, source, Flavour::Nibabel)?;
-        let [x, y, z] = *shape.as_slice() else {
-            let reason = format!("expected a 3-D image, found {} axes", shape.len());
-            return Err(ImageError::format(path, reason));
-        };
-        let geometry = frame::nibabel(&header, &shape);
-        let found = image(path, (1, z, y, x), values, geometry)?;
-        check_frame(path, &found.geometry)?;
+    fn read<'a>(self, path: &'a Path, source: Source<'a>) -> Result<Image, ImageError> {
+        let opened = Opened::as_nibabel(path, source)?;
+        let version = opened.volume.header.version;
+        let found = opened.image(path)?;
         if !self.turn {
             return Ok(found);
         }
@@ -123,7 +194,7 @@ impl NibabelReader {
         };
         let mut turned = turn_image(found, axes, AxisCode::RAS);
         if axes != AxisCode::RAS {
-            frame::rezoom(&mut turned.geometry, header.version);
+            frame::rezoom(&mut turned.geometry, version);
             check_frame(path, &turned.geometry)?;
         }
         turned.geometry.file_axes = Some(axes);
@@ -146,6 +217,27 @@ impl CaseReader for NibabelReader {
 
     fn read_images(&self, channels: &[PathBuf]) -> Result<Image, ImageError> {
         stack(channels, |path| self.read(path, Source::open(path)?))
+    }
+
+    fn read_labels(&self, path: &Path) -> Result<LabelMap, ImageError> {
+        if self.turn {
+            return labels_of(path, self.read_segmentation(path)?);
+        }
+        Opened::as_nibabel(path, Source::open(path)?)?.labels(path)
+    }
+
+    fn visit_images(&self, channels: &[PathBuf], parts: &mut dyn Parts<f32>) -> Result<Geometry, ImageError> {
+        if self.turn {
+            return hand_on(self.read_images(channels)?, parts);
+        }
+        visit_all(channels, Opened::as_nibabel, parts)
+    }
+
+    fn visit_labels(&self, path: &Path, parts: &mut dyn Parts<i16>) -> Result<Geometry, ImageError> {
+        if self.turn {
+            return hand_on_labels(self.read_labels(path)?, parts);
+        }
+        Opened::as_nibabel(path, Source::open(path)?)?.visit_labels(path, parts)
     }
 
     fn read_bytes(&self, channels: &[(&str, &[u8])]) -> Result<Image, ImageError> {

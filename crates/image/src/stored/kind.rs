@@ -1,5 +1,7 @@
 //! Types of stored values and their scale.
 
+use crate::reader::is_label;
+
 /// Slope and intercept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
@@ -84,6 +86,50 @@ impl Kind {
             Self::I64 => decode!(i64, true),
             Self::F32 => decode!(f32, false),
             Self::F64 => decode!(f64, false),
+        }
+    }
+
+    /// Appends the values that `bytes` hold as labels. The error is the first value that is no integer of 16 bits, with its
+    /// place among those of `bytes`.
+    pub(crate) fn decode_labels(
+        self,
+        bytes: &[u8],
+        big: bool,
+        scale: Option<Scale>,
+        labels: &mut Vec<i16>,
+    ) -> Result<(), (usize, f32)> {
+        macro_rules! integers {
+            ($t:ty) => {{
+                let chunks = bytes.as_chunks::<{ size_of::<$t>() }>().0.iter();
+                let raw =
+                    chunks.map(|&raw| if big { <$t>::from_be_bytes(raw) } else { <$t>::from_le_bytes(raw) });
+                if let Some(at) = raw.clone().position(|v| i16::try_from(v).is_err()) {
+                    return Err((at, raw.clone().nth(at).map_or(f32::NAN, |v| v as f32)));
+                }
+                labels.extend(raw.map(|v| v as i16));
+                Ok(())
+            }};
+        }
+        match (self, scale) {
+            (Self::U8, None) => integers!(u8),
+            (Self::I8, None) => integers!(i8),
+            (Self::U16, None) => integers!(u16),
+            (Self::I16, None) => integers!(i16),
+            (Self::U32, None) => integers!(u32),
+            (Self::I32, None) => integers!(i32),
+            (Self::U64, None) => integers!(u64),
+            (Self::I64, None) => integers!(i64),
+            _ => {
+                let mut values = Vec::with_capacity(bytes.len() / self.size());
+                self.decode(bytes, big, scale, &mut values);
+                match values.iter().position(|&v| !is_label(v)) {
+                    Some(at) => Err((at, values[at])),
+                    None => {
+                        labels.extend(values.iter().map(|&v| v as i16));
+                        Ok(())
+                    }
+                }
+            }
         }
     }
 }

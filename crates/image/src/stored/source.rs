@@ -1,7 +1,7 @@
 //! Bytes of a file, plain or gzipped, and values from them. Memory grows with what arrives, not with what a header says.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -12,7 +12,7 @@ use crate::ImageError;
 /// Voxels beyond this (16 GiB of them in memory) are taken for a lie.
 const MOST_VOXELS: u64 = 1 << 32;
 /// Bytes that are decoded at a time; a multiple of every size of a value.
-const BLOCK: usize = 1 << 18;
+const BLOCK: usize = 1 << 17;
 /// Characters of a number that is written as text.
 const LONGEST_NUMBER: usize = 400;
 /// Compressed data that promise more than this many times their size get their memory as they arrive.
@@ -76,7 +76,7 @@ impl<'a> Source<'a> {
         Self::of(path, bytes, bytes.len() as u64)
     }
 
-    fn of(path: &'a Path, mut reader: impl Read + 'a, length: u64) -> Result<Self, ImageError> {
+    fn of(path: &'a Path, mut reader: impl BufRead + 'a, length: u64) -> Result<Self, ImageError> {
         let mut start = [0u8; 2];
         let found = fill(&mut reader, &mut start).map_err(|e| ImageError::io(path, e))?;
         match found {
@@ -86,7 +86,7 @@ impl<'a> Source<'a> {
         }
         let rest = io::Cursor::new(start).chain(reader);
         if start == [0x1f, 0x8b] {
-            let reader = Box::new(MultiGzDecoder::new(rest));
+            let reader = Box::new(flate2::bufread::MultiGzDecoder::new(rest));
             return Ok(Self { path, reader, limit: Limit::Compressed(length) });
         }
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
@@ -240,13 +240,35 @@ impl<'a> Source<'a> {
         big: bool,
         scale: Option<Scale>,
     ) -> Result<(), ImageError> {
+        self.promise(values, count, kind)?;
+        let path = self.path;
+        self.blocks(count, kind, |part| {
+            values.try_reserve(part.len() / kind.size()).map_err(|_| no_memory(path, part.len() as u64))?;
+            kind.decode(part, big, scale, values);
+            Ok(())
+        })
+    }
+
+    /// Makes room for `count` values in an empty vector, as far as the size of the file speaks for so many.
+    pub(crate) fn promise<T>(&self, values: &mut Vec<T>, count: usize, kind: Kind) -> Result<(), ImageError> {
         let bytes = count as u64 * kind.size() as u64;
-        let no_memory =
-            |_| ImageError::format(self.path, format!("not enough memory for {bytes} bytes of data"));
         match self.limit {
-            Limit::Exactly(left) if left < bytes => return Err(self.truncated(bytes, left)),
-            Limit::Compressed(length) if bytes > length.saturating_mul(USUAL_RATIO) => {}
-            _ => values.try_reserve_exact(count).map_err(no_memory)?,
+            Limit::Exactly(left) if left < bytes => Err(self.truncated(bytes, left)),
+            Limit::Compressed(length) if bytes > length.saturating_mul(USUAL_RATIO) => Ok(()),
+            _ => values.try_reserve_exact(count).map_err(|_| no_memory(self.path, bytes)),
+        }
+    }
+
+    /// Reads the bytes of `count` values and hands them on, block by block; each block holds whole values.
+    pub(crate) fn blocks(
+        &mut self,
+        count: usize,
+        kind: Kind,
+        mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
+    ) -> Result<(), ImageError> {
+        let bytes = count as u64 * kind.size() as u64;
+        if let Some(left) = self.left().filter(|&left| left < bytes) {
+            return Err(self.truncated(bytes, left));
         }
         let mut block = vec![0u8; BLOCK.min(bytes as usize)];
         let mut left = bytes;
@@ -256,8 +278,7 @@ impl<'a> Source<'a> {
             if found < part.len() {
                 return Err(self.truncated(bytes, bytes - left + found as u64));
             }
-            values.try_reserve(part.len() / kind.size()).map_err(no_memory)?;
-            kind.decode(part, big, scale, values);
+            take(part)?;
             left -= part.len() as u64;
         }
         self.passed(bytes);
@@ -292,6 +313,10 @@ impl<'a> Source<'a> {
     pub(crate) fn truncated(&self, expected: u64, found: u64) -> ImageError {
         ImageError::Truncated { path: self.path.to_owned(), expected, found }
     }
+}
+
+fn no_memory(path: &Path, bytes: u64) -> ImageError {
+    ImageError::format(path, format!("not enough memory for {bytes} bytes of data"))
 }
 
 /// Bytes as pairs of hexadecimal digits, with or without white space between them.
