@@ -25,6 +25,7 @@ mod foreground;
 pub mod json;
 mod labels;
 pub mod numpy;
+pub mod pickle;
 pub mod rng;
 mod splits;
 mod verify;

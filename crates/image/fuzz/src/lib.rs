@@ -40,6 +40,9 @@ pub fn read(name: &str, bytes: &[u8], readers: &[&str]) {
                 Ok(image) => assert!(image.data.len() <= (bytes.len() + 64) * 9000),
                 Err(error) => assert!(!error.to_string().is_empty()),
             }
+            if let Err(error) = reader.read_labels(path) {
+                assert!(!error.to_string().is_empty());
+            }
         }
     });
 }

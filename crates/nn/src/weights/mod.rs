@@ -2,7 +2,7 @@
 
 mod host;
 mod names;
-pub mod pickle;
+pub use nnunet_fingerprint::pickle;
 mod pth;
 mod safetensors;
 mod training;

@@ -12,7 +12,7 @@ const MOST: usize = 1 << 24;
 ///
 /// # Errors
 /// It is cut off, uses what these protocols do not have, or holds too much.
-pub(in crate::weights) fn read(bytes: &[u8]) -> Result<Pickle, String> {
+pub fn read(bytes: &[u8]) -> Result<Pickle, String> {
     let mut machine = Machine {
         bytes: Bytes(bytes),
         values: Vec::new(),

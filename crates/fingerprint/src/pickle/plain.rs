@@ -135,7 +135,10 @@ pub fn read_plain(bytes: &[u8]) -> Result<Plain, String> {
 }
 
 /// The tree below a value.
-pub(in crate::weights) fn plain(pickle: &Pickle, id: Id) -> Result<Plain, String> {
+///
+/// # Errors
+/// It is nested too deeply or holds too much.
+pub fn plain(pickle: &Pickle, id: Id) -> Result<Plain, String> {
     Tree { pickle, left: MOST }.at(id, 0)
 }
 

@@ -1,7 +1,7 @@
 //! Pickles, read as data and written: nothing in them is imported or called.
 //!
 //! ```
-//! use nnunet_nn::weights::pickle::{Plain, read_plain, write_plain};
+//! use nnunet_fingerprint::pickle::{Plain, read_plain, write_plain};
 //!
 //! let value = Plain::dict([("spacing", Plain::List(vec![Plain::Float(0.5), Plain::Int(2)]))]);
 //! let bytes = write_plain(&value);
@@ -14,9 +14,9 @@ mod plain;
 mod value;
 mod write;
 
-pub(super) use machine::read;
-pub(super) use plain::plain;
-pub(super) use value::{Id, Pickle, Value};
+pub use machine::read;
 
-pub use plain::{Plain, read_plain};
+pub use value::{Id, Pickle, Value};
+
+pub use plain::{Plain, plain, read_plain};
 pub use write::write_plain;
