@@ -12,7 +12,7 @@ use nnunet_plan::{Configuration, LabelRules, Plans};
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
-use crate::{PreprocessError, Store, preprocess_case, store};
+use crate::{PreprocessError, Store, StoreFormat, preprocess_case, store};
 
 /// Preprocesses all cases for one configuration into `out_dir/<data identifier>`, and copies the segmentations to
 /// `out_dir/gt_segmentations`.
@@ -31,13 +31,30 @@ pub fn preprocess_dataset(
     out_dir: &Path,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Result<Store, PreprocessError> {
+    preprocess_dataset_as(StoreFormat::default(), dataset, reader, plans, configuration, out_dir, progress)
+}
+
+/// [`preprocess_dataset`] into a store of this format.
+///
+/// # Errors
+/// As [`preprocess_dataset`].
+pub fn preprocess_dataset_as(
+    format: StoreFormat,
+    dataset: &Dataset,
+    reader: &dyn CaseReader,
+    plans: &Plans,
+    configuration: &str,
+    out_dir: &Path,
+    progress: &(dyn Fn(Progress<'_>) + Sync),
+) -> Result<Store, PreprocessError> {
     let configuration = plans.configuration(configuration)?;
     let rules = dataset.json.label_rules()?;
     let target = out_dir.join(&configuration.data_identifier);
     let building = out_dir.join(format!(".{}.part", configuration.data_identifier));
     let settings = store::settings(plans, &configuration)?;
-    let finished = resume(&building, dataset, &settings)?;
+    let finished = resume(&building, dataset, &settings, format)?;
     let job = Job {
+        format,
         dataset,
         reader,
         plans,
@@ -57,6 +74,7 @@ pub fn preprocess_dataset(
 }
 
 struct Job<'a> {
+    format: StoreFormat,
     dataset: &'a Dataset,
     reader: &'a dyn CaseReader,
     plans: &'a Plans,
@@ -83,7 +101,7 @@ impl Job<'_> {
         ids.sort();
         let settings = self.folder.join(SETTINGS);
         std::fs::remove_file(&settings).map_err(|e| PreprocessError::io(&settings, e))?;
-        Store::finish(self.folder, ids, self.settings.clone())
+        Store::finish(self.folder, self.format, ids, self.settings.clone())
     }
 
     fn case(&self, case: &Case) -> Result<(), PreprocessError> {
@@ -93,7 +111,8 @@ impl Job<'_> {
         let image = self.reader.read_images(&case.images)?;
         let labels = self.reader.read_labels(&case.label)?;
         let done = preprocess_case(image, Some(labels), self.plans, self.configuration, self.rules)?;
-        Store::write(self.folder, &case.id, &done)
+        let flat = self.configuration.patch_size.len() == 2;
+        Store::write(self.folder, &case.id, &done, self.format, flat)
     }
 }
 
@@ -132,25 +151,30 @@ fn resume(
     folder: &Path,
     dataset: &Dataset,
     settings: &Map<String, Value>,
+    format: StoreFormat,
 ) -> Result<HashSet<String>, PreprocessError> {
     let file = folder.join(SETTINGS);
-    let same = json::read::<Map<String, Value>>(&file).is_ok_and(|found| found == *settings);
+    let wanted = serde_json::json!({"settings": settings, "format": format!("{format:?}")});
+    let same = json::read::<Value>(&file).is_ok_and(|found| found == wanted);
     if !same {
         remove(folder)?;
         std::fs::create_dir_all(folder).map_err(|e| PreprocessError::io(folder, e))?;
-        json::write(&file, settings)?;
+        json::write(&file, &wanted)?;
         return Ok(HashSet::new());
     }
-    let store = Store::unfinished(folder);
+    let store = Store::unfinished(folder, format);
     let usable = |case: &&Case| is_newer(folder, case) && store.verify(&case.id).is_ok();
     let finished: HashSet<String> =
         dataset.cases.par_iter().filter(usable).map(|case| case.id.clone()).collect();
-    let mut wanted: HashSet<String> = finished.iter().flat_map(|id| Store::files(id)).collect();
+    let mut wanted: HashSet<String> = finished.iter().flat_map(|id| Store::files(id, format)).collect();
     wanted.insert(SETTINGS.to_owned());
     for entry in std::fs::read_dir(folder).map_err(|e| PreprocessError::io(folder, e))? {
         let entry = entry.map_err(|e| PreprocessError::io(folder, e))?;
         if !wanted.contains(&*entry.file_name().to_string_lossy()) {
-            std::fs::remove_file(entry.path()).map_err(|e| PreprocessError::io(&entry.path(), e))?;
+            let path = entry.path();
+            let removed =
+                if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+            removed.map_err(|e| PreprocessError::io(&path, e))?;
         }
     }
     Ok(finished)

@@ -14,6 +14,7 @@
 //! ```
 
 mod case;
+mod chunked;
 mod dataset;
 mod error;
 mod locations;
@@ -25,12 +26,12 @@ mod store;
 pub use case::{
     CaseProperties, PreprocessedCase, append_one_hot, preprocess_cascade_case, preprocess_case, resampling,
 };
-pub use dataset::preprocess_dataset;
+pub use dataset::{preprocess_dataset, preprocess_dataset_as};
 pub use error::PreprocessError;
 pub use locations::{ClassKey, ClassLocations, class_locations};
 pub use normalize::normalize;
 pub use previous_stage::PreviousStage;
-pub use store::Store;
+pub use store::{Store, StoreFormat};
 
 /// The code of the README.
 #[cfg(doctest)]

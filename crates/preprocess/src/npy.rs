@@ -37,6 +37,7 @@ macro_rules! element {
     };
 }
 
+element!(i8, "|i1");
 element!(u8, "|u1");
 element!(u16, "<u2");
 element!(f32, "<f4");
@@ -67,6 +68,29 @@ pub(crate) fn write<'a, T: Element + 'a>(
     let written = if sync { write_atomic(path, contents) } else { write_unsynced(path, contents) };
     written.map_err(|e| PreprocessError::io(path, e))?;
     Ok(crc32fast::hash(&bytes))
+}
+
+/// CRC-32 of numbers as they are written.
+pub(crate) fn checksum<'a, T: Element + 'a>(values: impl Iterator<Item = &'a T>) -> u32 {
+    let (mut crc, mut bytes) = (crc32fast::Hasher::new(), Vec::with_capacity(1 << 16));
+    for value in values {
+        value.put(&mut bytes);
+        if bytes.len() >= (1 << 16) - 8 {
+            crc.update(&bytes);
+            bytes.clear();
+        }
+    }
+    crc.update(&bytes);
+    crc.finalize()
+}
+
+/// Refuses numbers whose checksum is not the one of what was written.
+pub(crate) fn compare(path: &Path, found: u32, written: u32) -> Result<(), PreprocessError> {
+    if found == written {
+        return Ok(());
+    }
+    let text = format!("checksum {found:08x}, written was {written:08x}; run `nnunet preprocess` again");
+    Err(PreprocessError::store(path, text))
 }
 
 /// An open file whose header has been read.
@@ -122,22 +146,18 @@ impl Npy {
         let count: usize = self.shape.iter().product();
         let mut bytes = vec![0u8; count * T::SIZE];
         read_at(&self.file, &mut bytes, self.offset).map_err(|e| PreprocessError::io(path, e))?;
-        let found = crc32fast::hash(&bytes);
-        if found != crc {
-            let text = format!("checksum {found:08x}, written was {crc:08x}; run `nnunet preprocess` again");
-            return Err(PreprocessError::store(path, text));
-        }
+        compare(path, crc32fast::hash(&bytes), crc)?;
         Ok(bytes.chunks_exact(T::SIZE).map(T::get).collect())
     }
 }
 
 #[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+pub(crate) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, bytes, offset)
 }
 
 #[cfg(not(unix))]
-fn read_at(mut file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
+pub(crate) fn read_at(mut file: &File, bytes: &mut [u8], offset: u64) -> std::io::Result<()> {
     use std::io::{Seek, SeekFrom};
     file.seek(SeekFrom::Start(offset))?;
     file.read_exact(bytes)

@@ -7,7 +7,7 @@ use ndarray::{Array3, Array4};
 use nnunet_fingerprint::Dataset;
 use nnunet_image::{CaseReader, Geometry, Image, LabelMap, reader_by_name, write_image};
 use nnunet_plan::Plans;
-use nnunet_preprocess::preprocess_dataset;
+use nnunet_preprocess::{Store, StoreFormat, preprocess_dataset, preprocess_dataset_as};
 
 const CONFIGURATION: &str = "3d_fullres";
 
@@ -117,7 +117,8 @@ fn a_killed_run_is_taken_up_again() {
     let interrupted = || {
         std::fs::rename(folder.path().join(&identifier), &building).unwrap();
         std::fs::remove_file(building.join("store.json")).unwrap();
-        std::fs::write(building.join("settings.json"), manifest["settings"].to_string()).unwrap();
+        let settings = serde_json::json!({"settings": manifest["settings"], "format": "Npy"});
+        std::fs::write(building.join("settings.json"), settings.to_string()).unwrap();
         std::fs::remove_file(building.join("case_0.json")).unwrap();
         std::fs::write(building.join("case_1.npy"), "half").unwrap();
         std::fs::write(building.join(".tmp123"), "").unwrap();
@@ -158,4 +159,102 @@ fn patches_are_parts_of_the_whole() {
         let expected = if inside { (case.data[[0, z, y, x]], case.seg[[z, y, x]]) } else { (0.0, -1) };
         assert_eq!((data[[0, pz, py, px]], label), expected);
     }
+}
+
+#[test]
+fn a_compressed_store_holds_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dataset, plans) = drawn(folder.path());
+    let run = |format| {
+        let out = folder.path().join(format!("{format:?}"));
+        std::fs::create_dir_all(&out).unwrap();
+        preprocess_dataset_as(format, &dataset, &reader(), &plans, CONFIGURATION, &out, &|_| {}).unwrap()
+    };
+    let (plain, store) = (run(StoreFormat::Npy), run(StoreFormat::Zarr));
+    for id in store.identifiers() {
+        store.verify(id).unwrap();
+        assert_eq!(store.load(id).unwrap(), plain.load(id).unwrap());
+        assert_eq!(store.shape(id).unwrap(), plain.shape(id).unwrap());
+        for (lower, size) in [([-2, 3, 5], [6, 9, 4]), ([9, -3, 2], [8, 30, 3]), ([50, 0, 0], [2, 2, 2])] {
+            assert_eq!(
+                store.read_patch(id, lower, size).unwrap(),
+                plain.read_patch(id, lower, size).unwrap()
+            );
+        }
+    }
+    assert_eq!(Store::open(store.folder()).unwrap().identifiers(), plain.identifiers());
+}
+
+#[test]
+fn damage_to_a_compressed_store_is_found_by_every_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dataset, plans) = drawn(folder.path());
+    let store = preprocess_dataset_as(
+        StoreFormat::Zarr,
+        &dataset,
+        &reader(),
+        &plans,
+        CONFIGURATION,
+        folder.path(),
+        &|_| {},
+    );
+    let store = store.unwrap();
+    let [_, z, y, x] = store.shape("case_1").unwrap();
+    for name in ["case_1.zarr/c/0/0/0/0", "case_1_seg.zarr/c/0/0/0/0"] {
+        let path = store.folder().join(name);
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << (at % 8);
+            std::fs::write(&path, damaged).unwrap();
+            let error = store.read_patch("case_1", [0; 3], [z, y, x]).unwrap_err().to_string();
+            assert!(error.contains("case_1") && error.contains("checksum"), "byte {at}: {error}");
+        }
+        for length in [0, 3, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert!(store.read_patch("case_1", [0; 3], [z, y, x]).is_err(), "{length} bytes");
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    let described = store.folder().join("case_1.zarr/zarr.json");
+    let whole = std::fs::read_to_string(&described).unwrap();
+    for (from, to) in
+        [("float32", "int16"), ("\"shape\": [\n    1", "\"shape\": [\n    0"), ("sharding_indexed", "bytes")]
+    {
+        assert!(whole.contains(from), "{from}: {whole}");
+        std::fs::write(&described, whole.replacen(from, to, 1)).unwrap();
+        let error = store.read_patch("case_1", [0; 3], [z, y, x]).unwrap_err().to_string();
+        assert!(error.contains("case_1"), "{error}");
+    }
+    std::fs::write(&described, whole).unwrap();
+    store.verify("case_1").unwrap();
+}
+
+#[test]
+fn a_killed_run_into_a_compressed_store_is_taken_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dataset, plans) = drawn(folder.path());
+    let run = |reader: &dyn CaseReader| {
+        let out = folder.path();
+        preprocess_dataset_as(StoreFormat::Zarr, &dataset, reader, &plans, CONFIGURATION, out, &|_| {})
+            .unwrap()
+    };
+    let store = run(&reader());
+    let first = store.load("case_2").unwrap();
+    let name = store.folder().file_name().unwrap().to_string_lossy().into_owned();
+    let building = folder.path().join(format!(".{name}.part"));
+    let manifest = std::fs::read_to_string(store.folder().join("store.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    std::fs::rename(store.folder(), &building).unwrap();
+    std::fs::remove_file(building.join("store.json")).unwrap();
+    let settings = serde_json::json!({"settings": manifest["settings"], "format": "Zarr"});
+    std::fs::write(building.join("settings.json"), settings.to_string()).unwrap();
+    std::fs::remove_file(building.join("case_0.json")).unwrap();
+    std::fs::remove_file(building.join("case_1.zarr/c/0/0/0/0")).unwrap();
+    let again = reader();
+    let store = run(&again);
+    assert_eq!(again.read.load(Ordering::Relaxed), 2, "only what was missing is read again");
+    assert_eq!(store.load("case_2").unwrap(), first);
+    store.identifiers().iter().for_each(|id| store.verify(id).unwrap());
+    assert_eq!(std::fs::read_dir(store.folder()).unwrap().count(), 3 * 4 + 1);
 }

@@ -1,30 +1,104 @@
 //! The store of preprocessed cases: a folder that training reads patch by patch.
 //!
-//! Per case: `<id>.npy` (f32; channel, z, y, x), `<id>_seg.npy` (i16; 1, z, y, x), `<id>_classes.npy` (u32; class number,
+//! Per case: the image (f32; channel, z, y, x) and the segmentation (i16; 1, z, y, x), `<id>_classes.npy` (u32; class number,
 //! z, y, x per row) and `<id>.json` (properties, and a CRC-32 of each array). `store.json` holds the settings that decided the
-//! arrays. The arrays are not compressed, so that any patch is a few reads at known places, and other programs can map them into
-//! memory (`numpy.load(path, mmap_mode="r")`).
+//! arrays.
+//!
+//! The arrays are `<id>.npy` and `<id>_seg.npy`, uncompressed, so that any patch is a few reads at known places and other programs
+//! can map them into memory (`numpy.load(path, mmap_mode="r")`); or `<id>.zarr` and `<id>_seg.zarr`, Zarr 3 arrays of compressed
+//! chunks (`zarr.open_array(path)`), each with a checksum that every read compares.
+
+mod arrays;
+#[cfg(feature = "blosc2")]
+mod nnunet;
+mod part;
+mod properties;
 
 use std::path::{Path, PathBuf};
 
 use ndarray::{Array3, Array4};
 use nnunet_fingerprint::json;
 use nnunet_image::fs::{sync_folder, write_unsynced};
-use nnunet_image::{BoundingBox, Geometry};
 use nnunet_plan::{Configuration, Plans};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::npy::{self, Npy};
-use crate::{CaseProperties, ClassKey, ClassLocations, PreprocessError, PreprocessedCase};
+use arrays::Stored;
+pub(crate) use part::Part;
+use properties::Properties;
 
-const FORMAT: &str = "nnunet-store-2";
+use crate::chunked::{Chunked, write_zarr};
+use crate::npy::{self, Npy};
+use crate::{CaseProperties, PreprocessError, PreprocessedCase};
+
 const MANIFEST: &str = "store.json";
+
+/// How the arrays of a store are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StoreFormat {
+    /// Uncompressed NumPy files: the fastest to read.
+    #[default]
+    Npy,
+    /// Zarr 3 arrays, compressed in chunks: a fraction of the disk.
+    Zarr,
+}
+
+impl StoreFormat {
+    /// Name in the manifest.
+    fn manifest(self) -> &'static str {
+        match self {
+            Self::Npy => "nnunet-store-2",
+            Self::Zarr => "nnunet-store-2-zarr",
+        }
+    }
+}
+
+/// Whose files they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ours(StoreFormat),
+    #[cfg(feature = "blosc2")]
+    NnUNet,
+}
+
+impl Kind {
+    /// What follows the identifier in the name of an image.
+    fn image(self) -> &'static str {
+        match self {
+            Self::Ours(StoreFormat::Npy) => ".npy",
+            Self::Ours(StoreFormat::Zarr) => ".zarr",
+            #[cfg(feature = "blosc2")]
+            Self::NnUNet => ".b2nd",
+        }
+    }
+
+    /// What follows the identifier in the name of a segmentation.
+    fn seg(self) -> &'static str {
+        match self {
+            Self::Ours(StoreFormat::Npy) => "_seg.npy",
+            Self::Ours(StoreFormat::Zarr) => "_seg.zarr",
+            #[cfg(feature = "blosc2")]
+            Self::NnUNet => "_seg.b2nd",
+        }
+    }
+}
+
+/// Cases of a folder that nnU-Net preprocessed.
+fn identifiers_of_b2nd(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut list: Vec<String> = names
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".b2nd").map(str::to_owned))
+        .filter(|name| !name.ends_with("_seg"))
+        .collect();
+    list.sort();
+    list
+}
 
 /// A folder of preprocessed cases.
 #[derive(Debug, Clone)]
 pub struct Store {
     folder: PathBuf,
+    format: Kind,
     identifiers: Vec<String>,
     settings: Map<String, Value>,
 }
@@ -34,23 +108,6 @@ struct Manifest {
     format: String,
     settings: Map<String, Value>,
     cases: Vec<String>,
-}
-
-/// `<id>.json`.
-#[derive(Serialize, Deserialize)]
-struct Properties {
-    spacing: [f64; 3],
-    origin: [f64; 3],
-    direction: [[f64; 3]; 3],
-    axes_in_file: usize,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    file_axes: Option<String>,
-    shape_before_cropping: [usize; 3],
-    bbox_used_for_cropping: [[usize; 2]; 3],
-    shape_after_cropping_and_before_resampling: [usize; 3],
-    class_locations: Vec<ClassKey>,
-    /// CRC-32 of the numbers of image, segmentation and class locations.
-    checksums: [u32; 3],
 }
 
 /// The settings that decide what preprocessing gives, as they stand in plans.
@@ -92,25 +149,48 @@ impl Store {
     pub fn open(folder: &Path) -> Result<Self, PreprocessError> {
         let path = folder.join(MANIFEST);
         if !path.is_file() {
+            return Self::open_foreign(folder);
+        }
+        let manifest: Manifest = json::read(&path)?;
+        let known = [StoreFormat::Npy, StoreFormat::Zarr];
+        let Some(format) = known.into_iter().find(|format| format.manifest() == manifest.format) else {
+            let expected = known.map(StoreFormat::manifest).join(" or ");
+            let text =
+                format!("format {:?}, expected {expected}; preprocess the data set again", manifest.format);
+            return Err(PreprocessError::store(&path, text));
+        };
+        let Manifest { cases, settings, .. } = manifest;
+        Ok(Self { folder: folder.to_owned(), format: Kind::Ours(format), identifiers: cases, settings })
+    }
+
+    /// A folder without a manifest: one that nnU-Net preprocessed, if it has such files.
+    fn open_foreign(folder: &Path) -> Result<Self, PreprocessError> {
+        let identifiers = identifiers_of_b2nd(folder);
+        if identifiers.is_empty() {
             let text = "there are no preprocessed cases here; run `nnunet preprocess` first";
             return Err(PreprocessError::store(folder, text));
         }
-        let manifest: Manifest = json::read(&path)?;
-        if manifest.format != FORMAT {
-            return Err(PreprocessError::store(
-                &path,
-                format!("format {:?}, expected {FORMAT:?}; preprocess the data set again", manifest.format),
-            ));
-        }
-        Ok(Self { folder: folder.to_owned(), identifiers: manifest.cases, settings: manifest.settings })
+        #[cfg(feature = "blosc2")]
+        return Ok(Self {
+            folder: folder.to_owned(),
+            format: Kind::NnUNet,
+            identifiers,
+            settings: Map::new(),
+        });
+        #[cfg(not(feature = "blosc2"))]
+        Err(PreprocessError::store(
+            folder,
+            "cases that nnU-Net preprocessed (.b2nd); this build reads them only with the feature blosc2",
+        ))
     }
 
-    /// Checks that the store was made with the settings of these plans.
+    /// Checks that the store was made with the settings of these plans. A folder that nnU-Net preprocessed does not tell.
     ///
     /// # Errors
     /// A setting differs; the error names it.
     pub fn check(&self, plans: &Plans, configuration: &Configuration) -> Result<(), PreprocessError> {
-        for (key, expected) in settings(plans, configuration)? {
+        let ours = matches!(self.format, Kind::Ours(_));
+        for (key, expected) in settings(plans, configuration)?.into_iter().filter(|_| ours) {
             let found = self.settings.get(&key).unwrap_or(&Value::Null);
             if *found != expected {
                 let text = format!(
@@ -123,23 +203,26 @@ impl Store {
     }
 
     /// A folder of cases that is to become a store, as far as it has come.
-    pub(crate) fn unfinished(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), identifiers: Vec::new(), settings: Map::new() }
+    pub(crate) fn unfinished(folder: &Path, format: StoreFormat) -> Self {
+        let format = Kind::Ours(format);
+        Self { folder: folder.to_owned(), format, identifiers: Vec::new(), settings: Map::new() }
     }
 
-    /// Files of a case.
-    pub(crate) fn files(id: &str) -> [String; 4] {
-        [".npy", "_seg.npy", "_classes.npy", ".json"].map(|rest| format!("{id}{rest}"))
+    /// Files and folders of a case.
+    pub(crate) fn files(id: &str, format: StoreFormat) -> [String; 4] {
+        let kind = Kind::Ours(format);
+        [kind.image(), kind.seg(), "_classes.npy", ".json"].map(|rest| format!("{id}{rest}"))
     }
 
     /// Writes the manifest that makes a folder of cases a store, once all of them are on the disk.
     pub(crate) fn finish(
         folder: &Path,
+        format: StoreFormat,
         identifiers: Vec<String>,
         settings: Map<String, Value>,
     ) -> Result<(), PreprocessError> {
         sync_folder(folder).map_err(|e| PreprocessError::io(folder, e))?;
-        let manifest = Manifest { format: FORMAT.to_owned(), settings, cases: identifiers };
+        let manifest = Manifest { format: format.manifest().to_owned(), settings, cases: identifiers };
         Ok(json::write(&folder.join(MANIFEST), &manifest)?)
     }
 
@@ -162,29 +245,34 @@ impl Store {
     /// # Errors
     /// No such case, or a file that is not whole.
     pub fn shape(&self, id: &str) -> Result<[usize; 4], PreprocessError> {
-        Ok(self.open_data(id)?.1)
+        Ok(self.open_data(id)?.0.shape())
     }
 
-    fn open_data(&self, id: &str) -> Result<(Npy, [usize; 4]), PreprocessError> {
-        let path = self.path(id, ".npy");
-        let npy = Npy::open::<f32>(&path).map_err(|e| e.in_case(id))?;
-        match *npy.shape.as_slice() {
-            [c, z, y, x] => Ok((npy, [c, z, y, x])),
-            _ => {
-                let text = format!("shape {:?}, expected four axes", npy.shape);
-                Err(PreprocessError::store(&path, text).in_case(id))
-            }
-        }
+    fn open_data(&self, id: &str) -> Result<(Stored, PathBuf), PreprocessError> {
+        let path = self.path(id, self.format.image());
+        let found = match self.format {
+            Kind::Ours(StoreFormat::Npy) => Stored::npy::<f32>(&path),
+            Kind::Ours(StoreFormat::Zarr) => Chunked::open_zarr(&path).map(Stored::Chunked),
+            #[cfg(feature = "blosc2")]
+            Kind::NnUNet => Chunked::open_b2nd(&path).map(Stored::Chunked),
+        };
+        found.map(|found| (found, path)).map_err(|e| e.in_case(id))
     }
 
-    fn open_seg(&self, id: &str, shape: [usize; 4]) -> Result<Npy, PreprocessError> {
-        let path = self.path(id, "_seg.npy");
-        let npy = Npy::open::<i16>(&path).map_err(|e| e.in_case(id))?;
-        if npy.shape != [1, shape[1], shape[2], shape[3]] {
-            let text = format!("shape {:?}, the image has {shape:?}", npy.shape);
+    fn open_seg(&self, id: &str, shape: [usize; 4]) -> Result<(Stored, PathBuf), PreprocessError> {
+        let path = self.path(id, self.format.seg());
+        let found = match self.format {
+            Kind::Ours(StoreFormat::Npy) => Stored::npy::<i16>(&path),
+            Kind::Ours(StoreFormat::Zarr) => Chunked::open_zarr(&path).map(Stored::Chunked),
+            #[cfg(feature = "blosc2")]
+            Kind::NnUNet => Chunked::open_b2nd(&path).map(Stored::Chunked),
+        };
+        let found = found.map_err(|e| e.in_case(id))?;
+        if found.shape()[1..] != shape[1..] || found.shape()[0] != 1 {
+            let text = format!("shape {:?}, the image has {shape:?}", found.shape());
             return Err(PreprocessError::store(&path, text).in_case(id));
         }
-        Ok(npy)
+        Ok((found, path))
     }
 
     /// Reads a whole case and compares it with its checksums.
@@ -192,21 +280,27 @@ impl Store {
     /// # Errors
     /// No such case, or a file that is not whole or not as it was written.
     pub fn load(&self, id: &str) -> Result<PreprocessedCase, PreprocessError> {
-        let checksums = self.read_properties(id)?.checksums;
-        let (data, [c, z, y, x]) = self.open_data(id)?;
-        let seg = self.open_seg(id, [c, z, y, x])?;
-        let wrong = |e: ndarray::ShapeError| PreprocessError::store(&self.folder, e.to_string()).in_case(id);
-        let data = Array4::from_shape_vec(
-            (c, z, y, x),
-            data.read_all(&self.path(id, ".npy"), checksums[0]).map_err(|e| e.in_case(id))?,
-        )
-        .map_err(wrong)?;
-        let seg = Array3::from_shape_vec(
-            (z, y, x),
-            seg.read_all(&self.path(id, "_seg.npy"), checksums[1]).map_err(|e| e.in_case(id))?,
-        )
-        .map_err(wrong)?;
-        Ok(PreprocessedCase { data, seg, properties: self.properties(id)? })
+        let properties = self.properties(id)?;
+        let [_, z, y, x] = self.shape(id)?;
+        let (data, seg) = self.read_patch(id, [0; 3], [z, y, x])?;
+        if let Some(checksums) = self.checksums(id)? {
+            let found = [npy::checksum(data.iter()), npy::checksum(seg.iter())];
+            for (rest, found, written) in
+                [(self.format.image(), found[0], checksums[0]), (self.format.seg(), found[1], checksums[1])]
+            {
+                npy::compare(&self.path(id, rest), found, written).map_err(|e| e.in_case(id))?;
+            }
+        }
+        Ok(PreprocessedCase { data, seg, properties })
+    }
+
+    /// Checksums of image, segmentation and class locations; none in a folder of nnU-Net's.
+    fn checksums(&self, id: &str) -> Result<Option<[u32; 3]>, PreprocessError> {
+        match self.format {
+            Kind::Ours(_) => Ok(Some(self.read_properties(id)?.checksums)),
+            #[cfg(feature = "blosc2")]
+            Kind::NnUNet => Ok(None),
+        }
     }
 
     fn read_properties(&self, id: &str) -> Result<Properties, PreprocessError> {
@@ -228,40 +322,16 @@ impl Store {
     /// # Errors
     /// No such case, or a file that is not whole or not as it was written.
     pub fn properties(&self, id: &str) -> Result<CaseProperties, PreprocessError> {
+        #[cfg(feature = "blosc2")]
+        if self.format == Kind::NnUNet {
+            return nnunet::properties(&self.path(id, ".pkl")).map_err(|e| e.in_case(id));
+        }
         let p = self.read_properties(id)?;
         let path = self.path(id, "_classes.npy");
         let rows: Vec<u32> = Npy::open::<u32>(&path)
             .and_then(|npy| npy.read_all(&path, p.checksums[2]))
             .map_err(|e| e.in_case(id))?;
-        let mut classes: Vec<ClassLocations> =
-            p.class_locations.into_iter().map(|class| ClassLocations { class, voxels: Vec::new() }).collect();
-        for row in rows.chunks_exact(4) {
-            match classes.get_mut(row[0] as usize) {
-                Some(class) => class.voxels.push([row[1], row[2], row[3]]),
-                None => {
-                    let text = format!("class number {}, there are {}", row[0], classes.len());
-                    return Err(PreprocessError::store(&path, text).in_case(id));
-                }
-            }
-        }
-        let geometry = Geometry {
-            spacing: p.spacing,
-            origin: p.origin,
-            direction: p.direction,
-            dims: p.axes_in_file,
-            file_axes: p.file_axes.and_then(|code| code.parse().ok()),
-        };
-        Ok(CaseProperties {
-            geometry,
-            spacing: p.spacing,
-            shape_before_cropping: p.shape_before_cropping,
-            bbox: BoundingBox {
-                start: p.bbox_used_for_cropping.map(|[start, _]| start),
-                end: p.bbox_used_for_cropping.map(|[_, end]| end),
-            },
-            shape_after_cropping: p.shape_after_cropping_and_before_resampling,
-            class_locations: classes,
-        })
+        p.with_rows(&rows).map_err(|text| PreprocessError::store(&path, text).in_case(id))
     }
 
     /// Reads a box of a case: `size` voxels (z, y, x) from `lower` on, which may lie outside. Image voxels outside the case
@@ -275,47 +345,47 @@ impl Store {
         lower: [i64; 3],
         size: [usize; 3],
     ) -> Result<(Array4<f32>, Array3<i16>), PreprocessError> {
-        let (data, shape) = self.open_data(id)?;
-        let seg = self.open_seg(id, shape)?;
-        let space = [shape[1], shape[2], shape[3]];
-        let part = Part::new(space, lower, size);
+        let (data, data_path) = self.open_data(id)?;
+        let shape = data.shape();
+        let (seg, seg_path) = self.open_seg(id, shape)?;
         let mut image = vec![0f32; shape[0] * size.iter().product::<usize>()];
         let mut labels = vec![-1i16; size.iter().product()];
-        let failed = |rest: &str, e| PreprocessError::io(&self.path(id, rest), e).in_case(id);
-        part.read(&data, shape[0], &mut image, |v: f32| v).map_err(|e| failed(".npy", e))?;
-        part.read(&seg, 1, &mut labels, |v: i16| v).map_err(|e| failed("_seg.npy", e))?;
+        data.read_image(&data_path, lower, size, &mut image).map_err(|e| e.in_case(id))?;
+        seg.read_labels(&seg_path, lower, size, &mut labels).map_err(|e| e.in_case(id))?;
         let wrong = |e: ndarray::ShapeError| PreprocessError::store(&self.folder, e.to_string()).in_case(id);
         let image = Array4::from_shape_vec((shape[0], size[0], size[1], size[2]), image).map_err(wrong)?;
         let labels = Array3::from_shape_vec(size, labels).map_err(wrong)?;
         Ok((image, labels))
     }
 
-    /// Writes a case into a folder that is to become a store.
-    pub(crate) fn write(folder: &Path, id: &str, case: &PreprocessedCase) -> Result<(), PreprocessError> {
+    /// Writes a case into a folder that is to become a store; `flat` where it is read slice by slice.
+    pub(crate) fn write(
+        folder: &Path,
+        id: &str,
+        case: &PreprocessedCase,
+        format: StoreFormat,
+        flat: bool,
+    ) -> Result<(), PreprocessError> {
         let path = |rest: &str| folder.join(format!("{id}{rest}"));
-        let data = npy::write(&path(".npy"), case.data.shape(), case.data.iter(), false)?;
-        let (z, y, x) = case.seg.dim();
-        let seg = npy::write(&path("_seg.npy"), &[1, z, y, x], case.seg.iter(), false)?;
-        let p = &case.properties;
-        let rows: Vec<u32> = p
-            .class_locations
-            .iter()
-            .enumerate()
-            .flat_map(|(i, class)| class.voxels.iter().flat_map(move |v| [i as u32, v[0], v[1], v[2]]))
-            .collect();
-        let classes = npy::write(&path("_classes.npy"), &[rows.len() / 4, 4], rows.iter(), false)?;
-        let properties = Properties {
-            spacing: p.spacing,
-            origin: p.geometry.origin,
-            direction: p.geometry.direction,
-            axes_in_file: p.geometry.dims,
-            file_axes: p.geometry.file_axes.map(|code| code.to_string()),
-            shape_before_cropping: p.shape_before_cropping,
-            bbox_used_for_cropping: std::array::from_fn(|a| [p.bbox.start[a], p.bbox.end[a]]),
-            shape_after_cropping_and_before_resampling: p.shape_after_cropping,
-            class_locations: p.class_locations.iter().map(|class| class.class.clone()).collect(),
-            checksums: [data, seg, classes],
+        let kind = Kind::Ours(format);
+        let (image, seg) = (path(kind.image()), path(kind.seg()));
+        let shape: [usize; 4] = case.data.dim().into();
+        let one = [1, shape[1], shape[2], shape[3]];
+        let checksums = match format {
+            StoreFormat::Npy => [
+                npy::write(&image, &shape, case.data.iter(), false)?,
+                npy::write(&seg, &one, case.seg.iter(), false)?,
+            ],
+            StoreFormat::Zarr => {
+                let (data, labels) = (case.data.as_standard_layout(), case.seg.as_standard_layout());
+                let chunk = chunk_shape(shape, flat);
+                let values = (data.as_slice().unwrap_or_default(), labels.as_slice().unwrap_or_default());
+                [write_zarr(&image, shape, chunk, values.0)?, write_zarr(&seg, one, chunk, values.1)?]
+            }
         };
+        let rows = properties::rows(&case.properties);
+        let classes = npy::write(&path("_classes.npy"), &[rows.len() / 4, 4], rows.iter(), false)?;
+        let properties = Properties::of(&case.properties, [checksums[0], checksums[1], classes]);
         // This file comes last: where it is, the case is whole, unless the system has crashed, which the checksums tell.
         let text = json::to_string(&properties)?;
         let path = path(".json");
@@ -323,51 +393,8 @@ impl Store {
     }
 }
 
-/// The part of a box that lies inside an array.
-pub(crate) struct Part {
-    space: [usize; 3],
-    size: [usize; 3],
-    /// Per axis: first voxel in the array, first voxel in the box, number of voxels.
-    overlap: [[usize; 3]; 3],
-}
-
-impl Part {
-    pub(crate) fn new(space: [usize; 3], lower: [i64; 3], size: [usize; 3]) -> Self {
-        let overlap = std::array::from_fn(|a| {
-            let (from, to) = (lower[a].max(0), lower[a].saturating_add(size[a] as i64).min(space[a] as i64));
-            if from >= to {
-                return [0; 3];
-            }
-            [from as usize, (from - lower[a]) as usize, (to - from) as usize]
-        });
-        Self { space, size, overlap }
-    }
-
-    /// Fills `out` (channels, size) where it overlaps; a block of rows of one plane is read at a time.
-    pub(crate) fn read<T: npy::Element, U>(
-        &self,
-        npy: &Npy,
-        channels: usize,
-        out: &mut [U],
-        convert: impl Fn(T) -> U,
-    ) -> std::io::Result<()> {
-        let [[z0, bz, nz], [y0, by, ny], [x0, bx, nx]] = self.overlap;
-        if nz * ny * nx == 0 {
-            return Ok(());
-        }
-        let [sz, sy, sx] = self.space;
-        let mut rows = Vec::new();
-        for channel in 0..channels {
-            for z in 0..nz {
-                let first = ((channel * sz + z0 + z) * sy + y0) * sx + x0;
-                npy.read::<T>(first, (ny - 1) * sx + nx, &mut rows)?;
-                for y in 0..ny {
-                    let to = ((channel * self.size[0] + bz + z) * self.size[1] + by + y) * self.size[2] + bx;
-                    let row = &rows[y * sx..y * sx + nx];
-                    out[to..to + nx].iter_mut().zip(row).for_each(|(to, &from)| *to = convert(from));
-                }
-            }
-        }
-        Ok(())
-    }
+/// Shape of the chunks (128 KiB of image at most), cut evenly.
+fn chunk_shape(shape: [usize; 4], flat: bool) -> [usize; 4] {
+    let most = if flat { [1, 1, 128, 256] } else { [1, 32, 32, 32] };
+    std::array::from_fn(|axis| shape[axis].max(1).div_ceil(shape[axis].max(1).div_ceil(most[axis])))
 }
