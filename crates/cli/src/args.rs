@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nnunet::preprocess::StoreFormat;
 
 /// nnU-Net in Rust: configures, trains and runs a segmentation network for your data set.
 #[derive(Debug, Parser)]
@@ -41,7 +42,7 @@ pub(crate) enum Command {
     /// Check the integrity of data sets; reports all findings at once
     Verify(Datasets),
     /// Extract the fingerprint of data sets
-    Fingerprint(Datasets),
+    Fingerprint(FingerprintArgs),
     /// Choose configurations from a fingerprint
     Plan(PlanArgs),
     /// Preprocess all cases of a data set for its configurations
@@ -89,6 +90,15 @@ pub(crate) struct Datasets {
     /// Data sets: number, DatasetNNN_Name, or path of the folder
     #[arg(required = true, value_name = "DATASET")]
     pub(crate) datasets: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FingerprintArgs {
+    #[command(flatten)]
+    pub(crate) datasets: Datasets,
+    /// Extract the fingerprint anew where there is one already
+    #[arg(long)]
+    pub(crate) clean: bool,
 }
 
 #[derive(Debug, Args)]
@@ -142,6 +152,9 @@ pub(crate) struct PreprocessArgs {
     /// Name of the plans
     #[arg(long, default_value = "nnUNetPlans", value_name = "NAME")]
     pub(crate) plans_name: String,
+    /// How preprocessed arrays are kept: npy (uncompressed, fastest to read) or zarr (compressed, Zarr 3)
+    #[arg(long, default_value = "npy", value_name = "FORMAT")]
+    pub(crate) store: StoreFormat,
 }
 
 #[derive(Debug, Args)]
@@ -178,9 +191,15 @@ pub(crate) struct PlanAndPreprocessArgs {
     /// Check the integrity of the data set first
     #[arg(long)]
     pub(crate) verify: bool,
+    /// Extract the fingerprint anew where there is one already
+    #[arg(long)]
+    pub(crate) clean: bool,
     /// Stop after planning
     #[arg(long)]
     pub(crate) no_preprocessing: bool,
+    /// How preprocessed arrays are kept: npy (uncompressed, fastest to read) or zarr (compressed, Zarr 3)
+    #[arg(long, default_value = "npy", value_name = "FORMAT")]
+    pub(crate) store: StoreFormat,
 }
 
 /// Number format of the network's arithmetic.

@@ -99,7 +99,8 @@ pub fn verify_layout(folder: &Path) -> Vec<Finding> {
     if let Some(map) = &json {
         if map.contains_key("modality") && !map.contains_key("channel_names") {
             error(file.clone(), "key channel_names is missing; modality is its old name".to_owned());
-        } else if let Err(problem) = serde_json::from_value::<DatasetJson>(map.clone().into()) {
+        }
+        if let Err(problem) = serde_json::from_value::<DatasetJson>(map.clone().into()) {
             problem.to_string().split("; ").for_each(|text| error(file.clone(), text.to_owned()));
         }
     }
@@ -287,5 +288,10 @@ mod tests {
         write(&format!(r#"{{"modality": {{"0": "CT"}}, {whole}"#));
         assert!(messages().contains("modality"));
         assert!(Dataset::open(folder.path()).is_ok());
+        write(r#"{"modality": {"0": "CT"}, "labels": {"background": 0, "a": "x"}, "numTraining": 1}"#);
+        let text = messages();
+        for word in ["modality", "labels.a", "file_ending"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
     }
 }

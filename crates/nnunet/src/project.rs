@@ -9,7 +9,7 @@ use nnunet_fingerprint::{
 };
 use nnunet_image::{CaseReader, Progress, reader_by_name, reader_for};
 use nnunet_plan::{Choice, PlannerOptions, Plans, explain_plans, plan_experiment};
-use nnunet_preprocess::{Store, preprocess_dataset};
+use nnunet_preprocess::{Store, StoreFormat, preprocess_dataset_as};
 
 use crate::{Error, Folders};
 
@@ -113,24 +113,37 @@ impl Project {
     /// The raw folder is not set.
     pub fn verify(&self, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<Vec<Finding>, Error> {
         let folder = self.raw_folder()?;
-        let layout = verify_layout(&folder);
-        if !layout.is_empty() {
-            return Ok(layout);
-        }
-        let dataset = Dataset::open(&folder)?;
+        let mut findings = verify_layout(&folder);
+        let dataset = match Dataset::open(&folder) {
+            Ok(dataset) => dataset,
+            Err(problem) if findings.is_empty() => return Err(problem.into()),
+            Err(_) => return Ok(findings),
+        };
         let reader = match choose_reader(&dataset) {
             Ok(reader) => reader,
             Err(problem) => {
                 let example = dataset.cases.first();
-                return Ok(vec![Finding {
+                findings.push(Finding {
                     case: example.map(|case| case.id.clone()),
                     file: example.and_then(|case| case.images.first().cloned()),
                     message: problem.to_string(),
                     severity: Severity::Error,
-                }]);
+                });
+                return Ok(findings);
             }
         };
-        Ok(verify(&dataset, reader.as_ref(), progress))
+        findings.extend(verify(&dataset, reader.as_ref(), progress));
+        Ok(findings)
+    }
+
+    /// The fingerprint that is there already, if it is one of as many cases as the raw data set has.
+    ///
+    /// # Errors
+    /// The folders are not set, or the raw data set cannot be opened.
+    pub fn existing_fingerprint(&self) -> Result<Option<Fingerprint>, Error> {
+        let found = json::read::<Fingerprint>(&self.preprocessed_folder()?.join("dataset_fingerprint.json"));
+        let cases = Dataset::open(&self.raw_folder()?)?.cases.len();
+        Ok(found.ok().filter(|fingerprint| fingerprint.spacings.len() == cases))
     }
 
     /// Extracts the fingerprint and writes `dataset_fingerprint.json`; an existing one is replaced.
@@ -249,10 +262,24 @@ impl Project {
         configuration: &str,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Store, Error> {
+        self.preprocess_as(StoreFormat::default(), plans, configuration, progress)
+    }
+
+    /// [`Project::preprocess`] into a store of this format.
+    ///
+    /// # Errors
+    /// As [`Project::preprocess`].
+    pub fn preprocess_as(
+        &self,
+        format: StoreFormat,
+        plans: &Plans,
+        configuration: &str,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Result<Store, Error> {
         let dataset = Dataset::open(&self.raw_folder()?)?;
         let reader = reader_by_name(&plans.image_reader_writer)?;
         let out = self.preprocessed_folder()?;
-        Ok(preprocess_dataset(&dataset, reader.as_ref(), plans, configuration, &out, progress)?)
+        Ok(preprocess_dataset_as(format, &dataset, reader.as_ref(), plans, configuration, &out, progress)?)
     }
 
     /// The cases that a fold trains on and validates on.

@@ -3,10 +3,12 @@
 use anyhow::{Result, bail};
 use nnunet::fingerprint::Severity;
 use nnunet::plan::{Choice, PlannerOptions, Plans};
+use nnunet::preprocess::StoreFormat;
 use nnunet::{Folders, Project};
 
 use crate::args::{
-    Datasets, PlanAndPreprocessArgs, PlanArgs, PlannerArgs, PreprocessArgs, PreprocessCaseArgs,
+    Datasets, FingerprintArgs, PlanAndPreprocessArgs, PlanArgs, PlannerArgs, PreprocessArgs,
+    PreprocessCaseArgs,
 };
 use crate::commands::project;
 use crate::ui::Ui;
@@ -34,17 +36,27 @@ fn verify_one(project: &Project, ui: Ui) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn fingerprint(args: &Datasets, folders: &Folders, ui: Ui) -> Result<()> {
-    for spec in &args.datasets {
-        fingerprint_one(&project(spec, folders)?, ui)?;
+pub(crate) fn fingerprint(args: &FingerprintArgs, folders: &Folders, ui: Ui) -> Result<()> {
+    for spec in &args.datasets.datasets {
+        fingerprint_one(&project(spec, folders)?, args.clean, ui)?;
     }
     Ok(())
 }
 
-fn fingerprint_one(project: &Project, ui: Ui) -> Result<()> {
-    let stage = ui.stage("fingerprint");
-    let fingerprint = project.fingerprint(&|progress| stage.update(progress))?;
-    stage.finish();
+fn fingerprint_one(project: &Project, clean: bool, ui: Ui) -> Result<()> {
+    let existing = if clean { None } else { project.existing_fingerprint()? };
+    let fingerprint = match existing {
+        Some(fingerprint) => {
+            ui.say("the fingerprint that is there is kept (--clean extracts it anew)");
+            fingerprint
+        }
+        None => {
+            let stage = ui.stage("fingerprint");
+            let fingerprint = project.fingerprint(&|progress| stage.update(progress))?;
+            stage.finish();
+            fingerprint
+        }
+    };
     ui.detail(&format!(
         "{} cases, median relative size after cropping {}",
         fingerprint.spacings.len(),
@@ -100,12 +112,18 @@ pub(crate) fn preprocess(args: &PreprocessArgs, folders: &Folders, ui: Ui) -> Re
     for spec in &args.datasets.datasets {
         let project = project(spec, folders)?;
         let plans = project.plans(&args.plans_name)?;
-        preprocess_one(&project, &plans, &args.configurations, ui)?;
+        preprocess_one(&project, &plans, &args.configurations, args.store, ui)?;
     }
     Ok(())
 }
 
-fn preprocess_one(project: &Project, plans: &Plans, wanted: &[String], ui: Ui) -> Result<()> {
+fn preprocess_one(
+    project: &Project,
+    plans: &Plans,
+    wanted: &[String],
+    store: StoreFormat,
+    ui: Ui,
+) -> Result<()> {
     let defaults = ["2d", "3d_fullres", "3d_lowres"].map(String::from);
     let wanted = if wanted.is_empty() { &defaults[..] } else { wanted };
     let (known, unknown): (Vec<_>, Vec<_>) =
@@ -118,7 +136,7 @@ fn preprocess_one(project: &Project, plans: &Plans, wanted: &[String], ui: Ui) -
     }
     for name in known {
         let stage = ui.stage(name);
-        let store = project.preprocess(plans, name, &|progress| stage.update(progress))?;
+        let store = project.preprocess_as(store, plans, name, &|progress| stage.update(progress))?;
         stage.finish();
         println!("{}", store.folder().display());
     }
@@ -146,10 +164,10 @@ pub(crate) fn plan_and_preprocess(args: &PlanAndPreprocessArgs, folders: &Folder
         if args.verify {
             verify_one(&project, ui)?;
         }
-        fingerprint_one(&project, ui)?;
+        fingerprint_one(&project, args.clean, ui)?;
         let plans = plan_one(&project, &options, ui)?;
         if !args.no_preprocessing {
-            preprocess_one(&project, &plans, &args.configurations, ui)?;
+            preprocess_one(&project, &plans, &args.configurations, args.store, ui)?;
         }
     }
     Ok(())

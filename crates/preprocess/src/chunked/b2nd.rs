@@ -48,7 +48,7 @@ impl Frame {
         let header = u32::from_be_bytes(std::array::from_fn(|i| h[11 + i])) as usize;
         let compressed = u64::from_be_bytes(std::array::from_fn(|i| h[39 + i]));
         let end = compressed.checked_add(header as u64);
-        if header < FIXED || header > MOST || end.is_none_or(|end| end > length) {
+        if !(FIXED..=MOST).contains(&header) || end.is_none_or(|end| end > length) {
             return Err(format!("{length} bytes, its header promises {header} and {compressed} more"));
         }
         Ok(Self { header, compressed, length })

@@ -53,6 +53,18 @@ impl StoreFormat {
     }
 }
 
+impl std::str::FromStr for StoreFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "npy" => Ok(Self::Npy),
+            "zarr" => Ok(Self::Zarr),
+            other => Err(format!("{other:?} is no format of a store, expected npy or zarr")),
+        }
+    }
+}
+
 /// Whose files they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
