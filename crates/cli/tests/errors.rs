@@ -136,6 +136,12 @@ fn a_case_that_cannot_be_predicted_does_not_stop_the_others() {
         "1",
     ]);
     std::fs::write(sandbox.raw("imagesTs/broken_0000.nii.gz"), b"not an image").unwrap();
+    let mut image = reader_for(".nii.gz", None)
+        .unwrap()
+        .read_images(&[sandbox.raw("imagesTs/case_005_0000.nii.gz")])
+        .unwrap();
+    image.data[[0, 1, 2, 3]] = f32::NAN;
+    write_image(&sandbox.raw("imagesTs/holes_0000.nii.gz"), &image).unwrap();
     let model = sandbox.path(&format!("results/{NAME}/nnUNetTrainer__nnUNetPlans__3d_fullres"));
     let (model, out) = (model.to_string_lossy().into_owned(), sandbox.path("out"));
     let (images, out_text) =
@@ -144,6 +150,11 @@ fn a_case_that_cannot_be_predicted_does_not_stop_the_others() {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("broken_0000.nii.gz"), "{stderr}");
+    assert!(
+        stderr.contains("holes_0000.nii.gz: channel 0") && stderr.contains("[1, 2, 3] is NaN"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("2 cases failed: broken, holes"), "{stderr}");
     assert!(out.join("case_005.nii.gz").is_file() && !out.join("broken.nii.gz").exists());
     let nowhere = sandbox.path("nowhere").to_string_lossy().into_owned();
     assert!(sandbox.fail(&["predict", "-i", &images, "-o", &out_text, "-m", &nowhere]).contains("nowhere"));

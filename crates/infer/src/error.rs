@@ -83,6 +83,20 @@ pub enum InferError {
         /// How many there should be.
         expected: usize,
     },
+    /// A voxel of an image that is infinite or not a number.
+    #[error(
+        "channel {channel} ({name}): the voxel (z, y, x) = {voxel:?} is {value}, expected finite numbers"
+    )]
+    Voxel {
+        /// Number of the channel.
+        channel: usize,
+        /// Its name in `dataset.json`.
+        name: String,
+        /// The first such voxel.
+        voxel: [usize; 3],
+        /// What it holds.
+        value: f32,
+    },
     /// A logit that is infinite or not a number.
     #[error("the logits at voxel (z, y, x) = {voxel:?} of the preprocessed image are not finite")]
     NotFinite {

@@ -61,7 +61,13 @@ impl Predictor {
                 None => None,
             };
             let image = output.reader.read_images(files)?;
-            self.prepare(CaseInput { image, previous, region: None, cancel: options.cancel.clone() })
+            let case = CaseInput { image, previous, region: None, cancel: options.cancel.clone() };
+            self.prepare(case).map_err(|error| match error {
+                InferError::Voxel { channel, .. } if channel < files.len() => {
+                    InferError::file(&files[channel], error.to_string())
+                }
+                error => error,
+            })
         };
         let results = self.predict_cases(&ids, out_dir, options, &prepare, None, progress);
         cases.iter().map(|(id, _)| id.clone()).zip(results).collect()

@@ -8,6 +8,7 @@ use nnunet_image::{BoundingBox, Progress};
 use nnunet_nn::{ModelCheckpoint, NnError, Parameters, UNet, read_checkpoint};
 use nnunet_plan::{Configuration, LabelRules, NetworkSpec, Plans};
 use nnunet_preprocess::{PreprocessedCase, preprocess_cascade_case, preprocess_case};
+use rayon::prelude::*;
 
 use super::blocks::{Need, blocks};
 use super::case::CaseInput;
@@ -192,6 +193,10 @@ impl Predictor {
     pub(super) fn preprocess(&self, case: CaseInput) -> Result<PreprocessedCase, InferError> {
         let CaseInput { image, previous, .. } = case;
         self.check_channels(image.data.dim().0, self.dataset.channel_names.len())?;
+        if let Some((channel, voxel, value)) = not_finite(&image.data) {
+            let name = self.dataset.channel_names.values().nth(channel).cloned().unwrap_or_default();
+            return Err(InferError::Voxel { channel, name, voxel, value });
+        }
         let (plans, configuration, rules) = (&self.plans, &self.configuration, &self.rules);
         match (&configuration.previous_stage, previous) {
             (Some(_), Some(previous)) => {
@@ -369,10 +374,11 @@ impl Config {
         Ok(Self { name: name.to_owned(), configuration, rules, channels, spec })
     }
 
-    /// Bytes of the feature maps that are held at the same time, about: those for the decoder, and three of the largest.
+    /// Bytes of a tile at work, about: the feature maps for the decoder, three of the largest, the logits and their mean.
     fn tile_bytes(&self) -> usize {
         let mut voxels: usize = self.configuration.patch_3d().iter().product();
-        let mut values = 3 * self.spec.features.first().copied().unwrap_or(0) * voxels;
+        let largest = self.spec.features.first().copied().unwrap_or(0);
+        let mut values = (3 * largest + 2 * self.rules.num_heads() + self.channels) * voxels;
         for (features, stride) in self.spec.features.iter().zip(&self.spec.strides) {
             voxels /= stride.iter().product::<usize>().max(1);
             values += features * voxels;
@@ -387,6 +393,17 @@ impl Config {
         parameters.load(weights)?;
         UNet::new(&self.spec, self.channels, heads, &parameters)
     }
+}
+
+/// The first voxel that is infinite or not a number: its channel, place and value.
+fn not_finite(image: &Array4<f32>) -> Option<(usize, [usize; 3], f32)> {
+    // Sums of zeros are quick to compute; a search is needed only if one of them is none.
+    let clean = |values: &[f32]| values.iter().fold(0.0, |sum, value| sum + value * 0.0) == 0.0;
+    if image.as_slice().is_some_and(|values| values.par_chunks(1 << 16).all(clean)) {
+        return None;
+    }
+    let ((channel, z, y, x), value) = image.indexed_iter().find(|(_, value)| !value.is_finite())?;
+    Some((channel, [z, y, x], *value))
 }
 
 /// Axes among those of the patch → axes among z, y, x.
