@@ -2,6 +2,7 @@
 //!
 //! Messages name files and tags of image, series and equipment, nothing that says who the patient is.
 
+mod embedded;
 mod geometry;
 mod guard;
 mod pixels;

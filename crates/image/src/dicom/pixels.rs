@@ -9,7 +9,7 @@ use dicom_pixeldata::PixelDecoder;
 use ndarray::Array4;
 
 use super::slices::Slice;
-use super::{caught, open, rle, uid};
+use super::{caught, embedded, open, rle, uid};
 use crate::{Geometry, Image, ImageError};
 
 /// Voxels beyond this are taken for a lie.
@@ -84,7 +84,7 @@ impl Frames {
             object.get(tags::NUMBER_OF_FRAMES).and_then(|element| element.to_int::<u32>().ok()).unwrap_or(1);
         let size = allocated as usize / 8;
         let expected = u64::from(rows) * u64::from(columns) * size as u64 * u64::from(frames);
-        let bytes = decode(path, &object, expected, size)?;
+        let bytes = decode(path, &object, [rows, columns], expected, size)?;
         Ok(Self { bytes, size, stored, shift: high + 1 - stored, signed })
     }
 
@@ -115,6 +115,7 @@ impl Frames {
 fn decode(
     path: &Path,
     object: &DefaultDicomObject,
+    plane: [u32; 2],
     expected: u64,
     size: usize,
 ) -> Result<Vec<u8>, ImageError> {
@@ -133,6 +134,13 @@ fn decode(
     let syntax = object.meta().transfer_syntax().trim_end_matches('\0').to_owned();
     if let (RLE, Some(fragments)) = (syntax.as_str(), fragments) {
         return rle::decode(path, fragments, expected as usize, size);
+    }
+    let found = fragments.unwrap_or_default().iter().filter_map(|part| embedded::size(part));
+    if let Some(found) = found.into_iter().find(|found| *found != plane) {
+        let reason = format!(
+            "(7FE0,0010) Pixel Data: a compressed frame of {found:?} (rows, columns), expected {plane:?}"
+        );
+        return Err(ImageError::format(path, reason));
     }
     let decoded = caught(|| object.decode_pixel_data()).ok_or_else(|| {
         let syntax = uid(&syntax);

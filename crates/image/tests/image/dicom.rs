@@ -127,3 +127,21 @@ fn real_series_are_read_and_handed_to_simple_itk() {
         }
     }
 }
+
+#[test]
+fn a_compressed_frame_of_another_size_is_refused_before_it_is_decoded() {
+    let place = tempfile::tempdir().unwrap();
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder("jpeg_baseline")).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(4).position(|part| part[..2] == [0xff, 0xc0] && part[2] == 0) {
+            bytes[at + 5..at + 9].copy_from_slice(&[0xff; 4]);
+            found += 1;
+        }
+        std::fs::write(place.path().join(path.file_name().unwrap()), bytes).unwrap();
+    }
+    assert!(found > 0);
+    let error = read_dicom_series(place.path()).unwrap_err().to_string();
+    assert!(error.contains("[65535, 65535]") && error.contains("(7FE0,0010)"), "{error}");
+}
