@@ -46,6 +46,21 @@ pub enum NnError {
         /// Why it cannot be used.
         reason: String,
     },
+    /// The memory of a device is used up.
+    #[error(
+        "{device} has no room for {:.1} MB more ({:.1} MB are free): lower --batch-size, or plan for less memory with \
+         --vram-gb",
+        *asked as f64 / 1e6,
+        *free as f64 / 1e6
+    )]
+    DeviceMemory {
+        /// The device.
+        device: String,
+        /// Bytes that were asked for.
+        asked: usize,
+        /// Bytes that were free.
+        free: usize,
+    },
 }
 
 impl NnError {

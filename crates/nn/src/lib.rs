@@ -29,6 +29,8 @@
 //! | --- | --- | --- |
 //! | `cuda` | no | candle with CUDA; the operations here have CPU kernels only so far |
 
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub mod cuda;
 mod device;
 mod error;
 pub mod kernels;

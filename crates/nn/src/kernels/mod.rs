@@ -24,6 +24,8 @@ mod transpose;
 mod winograd;
 
 pub use bf16::has_amx;
+#[cfg(feature = "emulator")]
+pub(crate) use bf16::round as round_bf16;
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward};
 pub(crate) use conv::{forward_plan, input_gradient, sum_channels, weight_gradient};
 pub(crate) use correlate::{Prepared, Products};

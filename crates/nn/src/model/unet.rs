@@ -171,6 +171,17 @@ impl UNet {
         Ok(())
     }
 
+    /// The layers and the weights that they number; without the lowest of several heads.
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    pub(super) fn graph(&self) -> (&Arc<Graph>, &[Tensor]) {
+        (&self.graph, &self.weights)
+    }
+
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    pub(super) fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
     pub(super) fn compile(&self, size: [usize; 3], products: Products) -> Result<Program, NnError> {
         Ok(self.plain.compile(self.in_channels, size, products)?)
     }

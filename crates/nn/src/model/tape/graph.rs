@@ -10,35 +10,35 @@ use super::super::network::{Layer, Network};
 use crate::kernels::ConvGeometry;
 
 /// Number of an activation.
-pub(super) type Act = usize;
+pub(in crate::model) type Act = usize;
 
 /// A weight among all: where its values begin, and its shape with three spatial axes.
 #[derive(Debug, Clone)]
-pub(super) struct Weight {
-    pub(super) start: usize,
-    pub(super) shape: Vec<usize>,
+pub(in crate::model) struct Weight {
+    pub(in crate::model) start: usize,
+    pub(in crate::model) shape: Vec<usize>,
 }
 
 impl Weight {
-    pub(super) fn range(&self) -> std::ops::Range<usize> {
+    pub(in crate::model) fn range(&self) -> std::ops::Range<usize> {
         self.start..self.start + self.shape.iter().product::<usize>()
     }
 }
 
 /// Convolution, norm, activation.
 #[derive(Debug, Clone)]
-pub(super) struct UnitNode {
-    pub(super) weight: Weight,
-    pub(super) bias: Option<Weight>,
-    pub(super) gamma: Option<Weight>,
-    pub(super) beta: Option<Weight>,
-    pub(super) geometry: ConvGeometry,
-    pub(super) norm: Option<NormSpec>,
-    pub(super) slope: f32,
+pub(in crate::model) struct UnitNode {
+    pub(in crate::model) weight: Weight,
+    pub(in crate::model) bias: Option<Weight>,
+    pub(in crate::model) gamma: Option<Weight>,
+    pub(in crate::model) beta: Option<Weight>,
+    pub(in crate::model) geometry: ConvGeometry,
+    pub(in crate::model) norm: Option<NormSpec>,
+    pub(in crate::model) slope: f32,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Node {
+pub(in crate::model) enum Node {
     Unit {
         unit: Box<UnitNode>,
         input: Act,
@@ -79,11 +79,11 @@ pub(super) enum Node {
 
 /// A network; activation number 0 is the input.
 #[derive(Debug, Clone)]
-pub(crate) struct Graph {
-    pub(super) nodes: Vec<Node>,
-    pub(super) acts: usize,
+pub(in crate::model) struct Graph {
+    pub(in crate::model) nodes: Vec<Node>,
+    pub(in crate::model) acts: usize,
     /// Values of all weights.
-    pub(super) weights: usize,
+    pub(in crate::model) weights: usize,
 }
 
 impl Graph {

@@ -9,4 +9,6 @@ mod graph;
 mod op;
 
 pub(super) use graph::Graph;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub(super) use graph::{Node, UnitNode, Weight};
 pub(super) use op::forward_deep;

@@ -1,0 +1,157 @@
+//! Soft Dice plus cross-entropy.
+
+use std::sync::Arc;
+
+use super::super::array::{Array, View};
+use super::super::engine::{Argument, Engine, Kind};
+use super::{LANES, blocks, chunks, count, floats, launch, optional, pointer};
+use crate::NnError;
+use crate::kernels::Dims;
+
+/// What the channels of logits mean and which terms the loss has.
+#[derive(Debug)]
+pub struct LossTable {
+    /// Channels of the logits.
+    pub channels: usize,
+    /// The label whose voxels do not count.
+    pub ignore: Option<i16>,
+    /// Whether Dice is taken over the batch instead of per sample.
+    pub batch_dice: bool,
+    /// Smoothing of Dice; no Dice without.
+    pub dice: Option<f64>,
+    /// Whether there is a cross-entropy.
+    pub entropy: bool,
+    labels: usize,
+    membership: Option<Array>,
+}
+
+impl LossTable {
+    /// Channels are labels.
+    pub fn labels(channels: usize, ignore: Option<i16>, batch_dice: bool) -> Self {
+        let (dice, entropy) = (Some(1e-5), true);
+        Self { channels, ignore, batch_dice, dice, entropy, labels: channels, membership: None }
+    }
+
+    /// Channels are regions; `membership[label][channel]`.
+    ///
+    /// # Errors
+    /// Rows of different lengths, or the device has no room.
+    pub fn regions(
+        engine: &Arc<dyn Engine>,
+        membership: &[Vec<bool>],
+        ignore: Option<i16>,
+        batch_dice: bool,
+    ) -> Result<Self, NnError> {
+        let channels = membership.first().map_or(0, Vec::len);
+        if membership.iter().any(|row| row.len() != channels) {
+            return Err(NnError::Unsupported("regions: rows of different lengths".to_owned()));
+        }
+        let bytes: Vec<u8> = membership.iter().flatten().map(|&inside| u8::from(inside)).collect();
+        let table = Self::labels(channels, ignore, batch_dice);
+        Ok(Self { labels: membership.len(), membership: Some(Array::of_u8(engine, &bytes)?), ..table })
+    }
+}
+
+/// Labels of a batch and the part of their loss in the whole.
+#[derive(Debug, Clone, Copy)]
+pub struct LossTarget<'a> {
+    /// Samples and voxels.
+    pub dims: Dims,
+    /// Labels, in the order of the voxels; each is known to the table.
+    pub labels: &'a [i16],
+    /// Factor of the loss.
+    pub weight: f64,
+}
+
+/// Adds the weighted loss of f32 logits to the one number in `value`, and returns the gradient as numbers of a kind, if one
+/// is given.
+///
+/// # Errors
+/// Shapes that do not fit, a label that the table does not know, or the device failed.
+pub fn segmentation_loss(
+    logits: View<'_>,
+    target: LossTarget<'_>,
+    table: &LossTable,
+    value: View<'_>,
+    gradient: Option<Kind>,
+) -> Result<Option<Array>, NnError> {
+    let (dims, engine) = (Dims { channels: table.channels, ..target.dims }, logits.engine);
+    floats(logits, dims.len())?;
+    floats(value, 1)?;
+    let voxels = dims.batch * dims.voxels();
+    let unknown = |label: i16| Some(label) != table.ignore && !(0..table.labels as i64).contains(&i64::from(label));
+    if target.labels.len() != voxels || dims.is_empty() {
+        let found = target.labels.len();
+        return Err(NnError::Unsupported(format!("{found} labels for {voxels} voxels")));
+    }
+    if let Some(label) = target.labels.iter().copied().find(|&label| unknown(label)) {
+        return Err(NnError::Unsupported(format!("label {label}, expected 0 to {}", table.labels - 1)));
+    }
+    let labels = Array::of_i16(engine, target.labels)?;
+    let membership = table.membership.as_ref().map(Array::view);
+    let normaliser = Array::new(engine, Kind::F32, voxels)?;
+    if membership.is_none() {
+        let arguments =
+            [pointer(logits), pointer(normaliser.view()), count(voxels)?, count(dims.channels)?];
+        launch(&**engine, "loss_normaliser", [blocks(voxels), 1, 1], &arguments)?;
+    }
+    let (chunk, number) = chunks(dims.voxels());
+    let sums = dims.batch * dims.channels * 5;
+    let partial = Array::new(engine, Kind::F32, sums * number)?;
+    let totals = Array::new(engine, Kind::F64, sums)?;
+    let coefficients = Array::new(engine, Kind::F32, dims.batch * dims.channels * 2 + 1)?;
+    let words = table.words(dims, target.weight);
+    let arguments = [
+        pointer(logits),
+        pointer(labels.view()),
+        pointer(normaliser.view()),
+        optional(membership),
+        pointer(partial.view()),
+        words.clone(),
+        count(chunk)?,
+    ];
+    let grid = [number, dims.channels.div_ceil(LANES), dims.batch];
+    launch(&**engine, "loss_partial", grid, &arguments)?;
+    let arguments = [
+        pointer(partial.view()),
+        optional(membership),
+        pointer(totals.view()),
+        pointer(coefficients.view()),
+        pointer(value),
+        words.clone(),
+        count(number)?,
+    ];
+    launch(&**engine, "loss_finish", [1, 1, 1], &arguments)?;
+    let Some(kind) = gradient else { return Ok(None) };
+    let gradient = Array::new(engine, kind, dims.len())?;
+    super::activations(gradient.view(), dims.len())?;
+    let arguments = [
+        pointer(logits),
+        pointer(labels.view()),
+        pointer(normaliser.view()),
+        optional(membership),
+        pointer(coefficients.view()),
+        pointer(gradient.view()),
+        words,
+    ];
+    let kernel = format!("loss_gradient_{}", kind.suffix());
+    launch(&**engine, &kernel, [blocks(dims.voxels()), dims.batch, 1], &arguments)?;
+    Ok(Some(gradient))
+}
+
+impl LossTable {
+    fn words(&self, dims: Dims, weight: f64) -> Argument {
+        let ignore = self.ignore.map_or(-1, i32::from);
+        Argument::Words(vec![
+            dims.batch as u32,
+            dims.voxels() as u32,
+            dims.channels as u32,
+            ignore.cast_unsigned(),
+            u32::from(self.batch_dice),
+            u32::from(self.dice.is_some()),
+            u32::from(self.entropy),
+            (self.dice.unwrap_or(0.0) as f32).to_bits(),
+            (weight as f32).to_bits(),
+        ])
+    }
+}

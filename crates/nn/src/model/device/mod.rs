@@ -1,0 +1,292 @@
+//! U-Nets on a device: forward, backward and the optimiser's step over the graph of the layers.
+//!
+//! Between forward and backward two activations per convolution are kept, its raw output and what norm and activation make
+//! of it. The sum at the end of a residual block is taken together with the norm before it.
+
+mod backward;
+mod forward;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::parameters::Parameters;
+use super::tape::{Graph, Node};
+use super::unet::UNet;
+use crate::NnError;
+use crate::cuda::ops::{LossTable, LossTarget, SgdRule, gradient_norm, narrow, segmentation_loss, sgd_step};
+use crate::cuda::{Array, Engine, Kind, View};
+use crate::kernels::Dims;
+use forward::Pass;
+
+/// A U-Net on a device, with momenta and gradients of its weights.
+///
+/// Weights, momenta and gradients are f32 and lie in one array each; activations and products have the kind that was
+/// chosen, f32 or bf16, and sums are f32.
+pub struct DeviceNetwork {
+    engine: Arc<dyn Engine>,
+    graph: Arc<Graph>,
+    kind: Kind,
+    in_channels: usize,
+    divisor: [usize; 3],
+    /// Where the values of each parameter lie, by name, in the order of the parameters.
+    places: Vec<(String, Range<usize>)>,
+    /// Values of the weights that training changes; those of the head without part in the loss lie behind them.
+    trained: usize,
+    weights: Array,
+    momenta: Option<Array>,
+    /// Activations that are a block's first summand: they are only made together with the sum.
+    summands: Vec<bool>,
+}
+
+impl std::fmt::Debug for DeviceNetwork {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeviceNetwork").field("engine", &self.engine).field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Loss and norm of the gradient of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The weighted loss.
+    pub loss: f32,
+    /// 2-norm of all gradients before clipping.
+    pub gradient_norm: f32,
+}
+
+/// What an evaluation gives.
+#[derive(Debug)]
+pub struct Output {
+    /// The weighted loss.
+    pub loss: f32,
+    /// Channels-last logits of the full resolution.
+    pub logits: Vec<f32>,
+}
+
+impl DeviceNetwork {
+    /// Copies the weights of a network to a device; `kind` is that of its activations and products.
+    ///
+    /// # Errors
+    /// A network that cannot run there, or the device has no room.
+    pub fn new(
+        engine: &Arc<dyn Engine>,
+        network: &UNet,
+        parameters: &Parameters,
+        kind: Kind,
+    ) -> Result<Self, NnError> {
+        if !matches!(kind, Kind::F32 | Kind::Bf16) {
+            return Err(NnError::Unsupported(format!("activations of {kind:?}, expected f32 or bf16")));
+        }
+        let (graph, weights) = network.graph();
+        let mut starts = HashMap::new();
+        let mut next = 0;
+        for weight in weights {
+            starts.insert(weight.id(), next);
+            next += weight.elem_count();
+        }
+        let trained = next;
+        let mut places = Vec::new();
+        for (name, var) in parameters.names().iter().zip(parameters.vars()) {
+            let start = starts.get(&var.id()).copied().unwrap_or_else(|| {
+                next += var.elem_count();
+                next - var.elem_count()
+            });
+            places.push((name.clone(), start..start + var.elem_count()));
+        }
+        let mut summands = vec![false; graph.acts];
+        for node in &graph.nodes {
+            if let Node::Merge { main, .. } = node {
+                summands[*main] = true;
+            }
+        }
+        let found = Self {
+            weights: Array::zeros(engine, Kind::F32, next)?,
+            engine: Arc::clone(engine),
+            graph: Arc::clone(graph),
+            kind,
+            in_channels: network.in_channels(),
+            divisor: network.divisor(),
+            places,
+            trained,
+            momenta: None,
+            summands,
+        };
+        found.load(parameters)?;
+        Ok(found)
+    }
+
+    /// The kind of activations and products.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The device.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Copies weights from the host.
+    ///
+    /// # Errors
+    /// Weights of another network, or the device failed.
+    pub fn load(&self, parameters: &Parameters) -> Result<(), NnError> {
+        for (name, range) in &self.places {
+            let var = parameters.get(name).ok_or_else(|| NnError::weight(name, "missing"))?;
+            let values = var.flatten_all()?.to_vec1::<f32>()?;
+            self.weights.view().range(range.clone())?.write_f32(&values)?;
+        }
+        Ok(())
+    }
+
+    /// Copies weights back to the host.
+    ///
+    /// # Errors
+    /// Weights of another network, or the device failed.
+    pub fn store(&self, parameters: &Parameters) -> Result<(), NnError> {
+        let values = self.weights.to_f32()?;
+        for (name, range) in &self.places {
+            let var = parameters.get(name).ok_or_else(|| NnError::weight(name, "missing"))?;
+            let part = values.get(range.clone()).unwrap_or_default();
+            var.set(&candle_core::Tensor::from_slice(part, var.shape(), var.device())?)?;
+        }
+        Ok(())
+    }
+
+    /// The momenta of all trained weights by name; none before the first step.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn momenta(&self) -> Result<Vec<(String, Vec<f32>)>, NnError> {
+        let Some(momenta) = &self.momenta else { return Ok(Vec::new()) };
+        let values = momenta.to_f32()?;
+        let trained = self.places.iter().filter(|(_, range)| range.end <= self.trained);
+        Ok(trained.map(|(name, range)| (name.clone(), values[range.clone()].to_vec())).collect())
+    }
+
+    /// Replaces the momenta of a weight.
+    ///
+    /// # Errors
+    /// No trained weight of this name, another number of values, or the device failed.
+    pub fn set_momentum(&mut self, name: &str, values: &[f32]) -> Result<(), NnError> {
+        let place = self.places.iter().find(|(known, range)| known == name && range.end <= self.trained);
+        let Some((_, range)) = place else {
+            return Err(NnError::weight(name, "momentum of a weight that is not trained"));
+        };
+        let range = range.clone();
+        self.momenta()?;
+        self.momentum_array()?.view().range(range)?.write_f32(values)
+    }
+
+    fn momentum_array(&mut self) -> Result<&Array, NnError> {
+        if self.momenta.is_none() {
+            self.momenta = Some(Array::zeros(&self.engine, Kind::F32, self.trained)?);
+        }
+        self.momenta.as_ref().ok_or_else(|| NnError::Unsupported("no momenta".to_owned()))
+    }
+
+    fn check(&self, len: usize, dims: Dims) -> Result<(), NnError> {
+        let space = dims.space;
+        let divides = (0..3).all(|a| space[a] > 0 && space[a].is_multiple_of(self.divisor[a]));
+        if dims.channels != self.in_channels || !divides || len != dims.len() {
+            return Err(NnError::Unsupported(format!(
+                "an input of {len} values, {} channels and {space:?} voxels; expected {} channels and multiples of {:?}",
+                dims.channels, self.in_channels, self.divisor
+            )));
+        }
+        Ok(())
+    }
+
+    /// f32 logits of the full resolution for channels-last samples of the network's kind.
+    ///
+    /// # Errors
+    /// A shape that the network does not take, or the device failed.
+    pub fn logits(&self, x: Array, space: [usize; 3], batch: usize) -> Result<Array, NnError> {
+        let dims = Dims { batch, space, channels: self.in_channels };
+        self.check(x.view().len(), dims)?;
+        let mut pass = Pass::new(self, x, dims, 1);
+        pass.run(false)?;
+        let (logits, _) = pass.logits.pop().flatten().ok_or_else(no_head)?;
+        Ok(logits)
+    }
+
+    /// Loss and logits of channels-last samples, without a change of the weights. `targets` begin with the highest resolution.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or the device failed.
+    pub fn evaluate(
+        &self,
+        x: &[f32],
+        dims: Dims,
+        targets: &[LossTarget<'_>],
+        table: &LossTable,
+    ) -> Result<Output, NnError> {
+        let (pass, value) = self.forward(x, dims, targets, table, false)?;
+        let full = pass.logits.last().and_then(Option::as_ref).ok_or_else(no_head)?;
+        Ok(Output { loss: value.to_f32()?[0], logits: full.0.to_f32()? })
+    }
+
+    /// One step of training on channels-last samples; waits for the device at its end only, for the numbers it returns.
+    ///
+    /// Where one of them is not finite, the weights are as they were.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or the device has no room or failed.
+    pub fn step(
+        &mut self,
+        x: &[f32],
+        dims: Dims,
+        targets: &[LossTarget<'_>],
+        table: &LossTable,
+        rule: SgdRule,
+    ) -> Result<StepReport, NnError> {
+        self.momentum_array()?;
+        let (mut pass, value) = self.forward(x, dims, targets, table, true)?;
+        let gradients = Array::zeros(&self.engine, Kind::F32, self.trained)?;
+        pass.backward(gradients.view())?;
+        drop(pass);
+        let norm = gradient_norm(gradients.view())?;
+        let momenta = self.momenta.as_ref().map(Array::view);
+        let momenta = momenta.ok_or_else(|| NnError::Unsupported("no momenta".to_owned()))?;
+        let weights = self.weights.view().range(0..self.trained)?;
+        sgd_step(weights, momenta, gradients.view(), norm.view(), rule)?;
+        Ok(StepReport { loss: value.to_f32()?[0], gradient_norm: norm.to_f32()?[0] })
+    }
+
+    /// Runs the network and the loss of every output; keeps what the backward pass needs if there is one.
+    fn forward(
+        &self,
+        x: &[f32],
+        dims: Dims,
+        targets: &[LossTarget<'_>],
+        table: &LossTable,
+        backward: bool,
+    ) -> Result<(Pass<'_>, Array), NnError> {
+        self.check(x.len(), dims)?;
+        let x = narrow(Array::of_f32(&self.engine, x)?.view(), self.kind)?;
+        let mut pass = Pass::new(self, x, dims, targets.len());
+        pass.run(backward)?;
+        let value = Array::zeros(&self.engine, Kind::F32, 1)?;
+        for (output, target) in targets.iter().enumerate().filter(|(_, target)| target.weight != 0.0) {
+            let Some((logits, shape)) = pass.output(output) else { return Err(no_head()) };
+            if (shape.batch, shape.space) != (target.dims.batch, target.dims.space) {
+                return Err(NnError::Unsupported(format!("targets {:?} for logits {shape:?}", target.dims)));
+            }
+            let kind = backward.then_some(self.kind);
+            let gradient = segmentation_loss(logits.view(), *target, table, value.view(), kind)?;
+            pass.gradients.push((output, gradient));
+        }
+        Ok((pass, value))
+    }
+
+    fn weight(&self, weight: &super::tape::Weight) -> Result<View<'_>, NnError> {
+        self.weights.view().range(weight.range())
+    }
+
+    fn optional(&self, weight: &Option<super::tape::Weight>) -> Result<Option<View<'_>>, NnError> {
+        weight.as_ref().map(|weight| self.weight(weight)).transpose()
+    }
+}
+
+fn no_head() -> NnError {
+    NnError::Unsupported("a network without an output of this resolution".to_owned())
+}
