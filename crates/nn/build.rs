@@ -38,8 +38,12 @@ fn ptx() {
             }
             Some(nvcc) => {
                 let mut command = Command::new(nvcc);
-                command.args(["-O3", "-std=c++17", "--ptx", "-arch=compute_80", "-o"]).arg(&target).arg(&file);
-                let status = command.status().unwrap_or_else(|e| panic!("NNUNET_NVCC={}: {e}", nvcc.display()));
+                command
+                    .args(["-O3", "-std=c++17", "--ptx", "-arch=compute_80", "-o"])
+                    .arg(&target)
+                    .arg(&file);
+                let status =
+                    command.status().unwrap_or_else(|e| panic!("NNUNET_NVCC={}: {e}", nvcc.display()));
                 assert!(status.success(), "{} cannot compile {}", nvcc.display(), file.display());
             }
         }

@@ -1,4 +1,4 @@
-use nnunet_nn::Precision;
+use nnunet_nn::{Accelerator, Precision};
 
 use crate::InferError;
 
@@ -28,6 +28,8 @@ pub struct PredictorOptions {
     pub accumulator: Accumulator,
     /// The arithmetic of the networks.
     pub precision: Precision,
+    /// The device that networks run on; the CPU if none.
+    pub accelerator: Option<Accelerator>,
     /// Most memory to use for a case in GB, beside the program and the weights; no limit if none. A case that needs more is
     /// predicted in blocks, whose results are the same.
     pub memory_gb: Option<f64>,
@@ -41,6 +43,7 @@ impl Default for PredictorOptions {
             use_mirroring: true,
             accumulator: Accumulator::F32,
             precision: Precision::Auto,
+            accelerator: None,
             memory_gb: None,
         }
     }

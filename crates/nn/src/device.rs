@@ -46,30 +46,110 @@ impl FromStr for DeviceSpec {
     }
 }
 
-/// The device to use, and a sentence that says what was picked and why.
-///
-/// The operations of this crate have kernels for the CPU only so far. A build with the feature `cuda` therefore falls back
-/// to the CPU and says so; a build without it refuses an explicit CUDA device.
+/// A device for networks other than the CPU. Without the features `cuda` and `emulator` there is none.
+#[derive(Debug, Clone)]
+pub struct Accelerator {
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    engine: std::sync::Arc<dyn crate::cuda::Engine>,
+    #[cfg(not(any(feature = "cuda", feature = "emulator")))]
+    never: std::convert::Infallible,
+}
+
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+impl Accelerator {
+    /// A device by its engine.
+    pub fn new(engine: std::sync::Arc<dyn crate::cuda::Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// The engine of the device.
+    pub fn engine(&self) -> &std::sync::Arc<dyn crate::cuda::Engine> {
+        &self.engine
+    }
+
+    /// What activations and products are for a precision: bf16 unless f32 is asked for.
+    pub fn kind(precision: crate::Precision) -> crate::cuda::Kind {
+        match precision {
+            crate::Precision::F32 => crate::cuda::Kind::F32,
+            _ => crate::cuda::Kind::Bf16,
+        }
+    }
+}
+
+impl PartialEq for Accelerator {
+    /// The same device, opened once.
+    fn eq(&self, other: &Self) -> bool {
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        return std::sync::Arc::ptr_eq(&self.engine, &other.engine);
+        #[cfg(not(any(feature = "cuda", feature = "emulator")))]
+        return self.never == other.never;
+    }
+}
+
+/// Where networks run.
+#[derive(Debug, Clone)]
+pub struct Compute {
+    /// Where tensors of candle lie: the CPU.
+    pub device: Device,
+    /// The device that networks run on instead of the CPU.
+    pub accelerator: Option<Accelerator>,
+    /// A sentence that says what was picked and why.
+    pub message: String,
+}
+
+/// The device to use: what was asked for, or, for `auto`, the first CUDA device if this build has CUDA support and there is
+/// one that can be used, otherwise the CPU.
 ///
 /// # Errors
-/// A CUDA device was asked for and this build knows nothing of CUDA.
-pub fn device(spec: &DeviceSpec) -> Result<(Device, String), NnError> {
-    let cuda = cfg!(feature = "cuda");
-    let why = match spec {
-        DeviceSpec::Cpu => ", as asked",
-        DeviceSpec::Auto if cuda => ": the networks have no CUDA kernels yet",
-        DeviceSpec::Auto => ": this build has no CUDA support",
-        DeviceSpec::Cuda(_) if cuda => " instead of the CUDA device: the networks have no CUDA kernels yet",
-        DeviceSpec::Cuda(_) => {
-            return Err(NnError::Device {
-                device: spec.to_string(),
-                reason: "this build has no CUDA support; use --device cpu, or build with the feature `cuda`"
-                    .to_owned(),
-            });
-        }
-    };
+/// A CUDA device was asked for that is not there or cannot be used, or this build has no CUDA support.
+pub fn device(spec: &DeviceSpec) -> Result<Compute, NnError> {
+    match spec {
+        DeviceSpec::Cpu => Ok(host(", as asked")),
+        DeviceSpec::Auto => auto(),
+        DeviceSpec::Cuda(number) => cuda(*number),
+    }
+}
+
+fn host(why: &str) -> Compute {
     let threads = rayon::current_num_threads();
-    Ok((Device::Cpu, format!("running on the CPU ({} with {threads} threads){why}", crate::isa())))
+    let message = format!("running on the CPU ({} with {threads} threads){why}", crate::isa());
+    Compute { device: Device::Cpu, accelerator: None, message }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn auto() -> Result<Compute, NnError> {
+    Ok(host(": this build has no CUDA support"))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda(number: usize) -> Result<Compute, NnError> {
+    Err(NnError::Device {
+        device: DeviceSpec::Cuda(number).to_string(),
+        reason: "this build has no CUDA support; use --device cpu, or build with the feature `cuda`"
+            .to_owned(),
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn auto() -> Result<Compute, NnError> {
+    match cuda(0) {
+        Ok(found) => Ok(Compute { message: format!("{}: the first CUDA device", found.message), ..found }),
+        Err(NnError::Device { reason, .. }) => Ok(host(&format!(": no CUDA device can be used ({reason})"))),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(number: usize) -> Result<Compute, NnError> {
+    let engine = crate::cuda::CudaEngine::new(number)?;
+    let (name, (free, total)) = (crate::cuda::Engine::name(&engine), crate::cuda::Engine::memory(&engine)?);
+    let [free, total] = [free, total].map(|bytes| bytes as f64 / 1e9);
+    let convolutions = engine.convolutions();
+    let message = format!(
+        "running on cuda:{number} ({name}, {free:.1} of {total:.1} GB free, convolutions by {convolutions})"
+    );
+    let accelerator = Some(Accelerator::new(std::sync::Arc::new(engine)));
+    Ok(Compute { device: Device::Cpu, accelerator, message })
 }
 
 #[cfg(test)]
@@ -83,18 +163,24 @@ mod tests {
         assert!("gpu".parse::<DeviceSpec>().unwrap_err().to_string().contains("cuda:N"));
     }
 
+    #[cfg(not(feature = "cuda"))]
     #[test]
     fn auto_is_the_cpu_and_says_why() {
-        let (device, message) = device(&DeviceSpec::Auto).unwrap();
-        assert!(device.is_cpu());
-        assert!(message.contains("CPU") && message.contains("CUDA"), "{message}");
+        let found = device(&DeviceSpec::Auto).unwrap();
+        assert!(found.device.is_cpu() && found.accelerator.is_none());
+        assert!(found.message.contains("CPU") && found.message.contains("CUDA"), "{}", found.message);
     }
 
     #[cfg(feature = "cuda")]
     #[test]
-    fn cuda_without_kernels_is_the_cpu_and_says_so() {
-        let (device, message) = device(&DeviceSpec::Cuda(0)).unwrap();
-        assert!(device.is_cpu() && message.contains("no CUDA kernels yet"), "{message}");
+    fn auto_says_what_it_picked_and_why() {
+        let found = device(&DeviceSpec::Auto).unwrap();
+        let cpu = found.accelerator.is_none();
+        assert!(found.message.contains(if cpu {
+            "no CUDA device can be used"
+        } else {
+            "the first CUDA device"
+        }));
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -27,7 +27,9 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `cuda` | no | candle with CUDA; the operations here have CPU kernels only so far |
+//! | `cuda` | no | networks on CUDA devices ([`device`]); needs no CUDA toolkit to build |
+//! | `cudnn` | no | `cuda`, with the convolutions of cuDNN 9 |
+//! | `emulator` | no | a stand-in for a CUDA device that runs its kernels on the CPU, for tests; needs a C++ compiler |
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod cuda;
@@ -39,7 +41,7 @@ mod ops;
 mod precision;
 pub mod weights;
 
-pub use device::{DeviceSpec, device};
+pub use device::{Accelerator, Compute, DeviceSpec, device};
 pub use error::NnError;
 pub use kernels::{ConvGeometry, Isa, RecyclingAllocator, isa, set_isa};
 pub use model::{Executor, Parameters, UNet};

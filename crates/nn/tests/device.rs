@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 use nnunet_nn::cuda::ops::{
-    NormBackward, Placement, Pool, UpGradients, Warp, channels_first, channels_last, contrast, conv_backward_data,
-    conv_backward_weights, conv_forward, gamma, noise, norm_apply, norm_backward, norm_none, norm_statistics, pool,
-    pool_backward, sum_channels, up_backward, up_forward, warp_image, warp_labels, window_add, window_cut,
-    window_labels, window_mean,
+    LossTable, LossTarget, NormBackward, Placement, Pool, SgdRule, UpGradients, Warp, channels_first,
+    channels_last, contrast, conv_backward_data, conv_backward_weights, conv_forward, gamma, noise,
+    norm_apply, norm_backward, norm_none, norm_statistics, pool, pool_backward, sum_channels, up_backward,
+    up_forward, warp_image, warp_labels, window_add, window_cut, window_labels, window_mean,
 };
 use nnunet_nn::cuda::{Array, DeviceNetwork, Emulator, Engine, Kind};
 use nnunet_nn::kernels::{self, ConvGeometry, Dims};
@@ -79,12 +79,14 @@ const KINDS: [Kind; 2] = [Kind::F32, Kind::Bf16];
 fn conv_case() -> impl Strategy<Value = (Dims, usize, ConvGeometry)> {
     let axes = prop::array::uniform3((1usize..8, prop::sample::select(vec![1usize, 3]), 1usize..4));
     let channels = prop::sample::select(vec![1usize, 2, 4, 5, 8, 32, 33]);
-    (axes, 1usize..3, channels.clone(), channels, any::<bool>()).prop_map(|(axes, batch, inputs, outputs, same)| {
-        let geometry = ConvGeometry::same(axes.map(|a| a.1), axes.map(|a| a.2));
-        let padding = if same { geometry.padding } else { [0; 3] };
-        let space = axes.map(|a| a.0.max(a.1));
-        (Dims { batch, space, channels: inputs }, outputs, ConvGeometry { padding, ..geometry })
-    })
+    (axes, 1usize..3, channels.clone(), channels, any::<bool>()).prop_map(
+        |(axes, batch, inputs, outputs, same)| {
+            let geometry = ConvGeometry::same(axes.map(|a| a.1), axes.map(|a| a.2));
+            let padding = if same { geometry.padding } else { [0; 3] };
+            let space = axes.map(|a| a.0.max(a.1));
+            (Dims { batch, space, channels: inputs }, outputs, ConvGeometry { padding, ..geometry })
+        },
+    )
 }
 
 proptest! {
@@ -279,17 +281,102 @@ fn check_network(engine: &Arc<dyn Engine>, of: &drawn::Drawn, kind: Kind) -> Res
     let [z, y, w] = of.size;
     let tensor = Tensor::from_slice(&x, (2, z, y, w, of.channels), &Device::Cpu).unwrap();
     let outputs = network.forward_layers(&tensor.permute((0, 4, 1, 2, 3)).unwrap(), &parameters).unwrap();
-    let device = DeviceNetwork::new(engine, &network, &parameters, kind).unwrap();
+    let device = DeviceNetwork::new(engine, &network, kind).unwrap();
     let logits = device.logits(upload(engine, &x, kind), of.size, 2).unwrap().to_f32().unwrap();
     let expected = outputs[0].flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let apart = deviation(&logits, &expected);
     // Norms over a few voxels magnify what rounding leaves.
-    let smallest = of.spec.strides.iter().fold(of.size, |size, stride| std::array::from_fn(|a| size[a] / stride[a]));
+    let smallest =
+        of.spec.strides.iter().fold(of.size, |size, stride| std::array::from_fn(|a| size[a] / stride[a]));
     let calm = smallest.iter().product::<usize>() >= 8;
     if kind == Kind::F32 && calm {
         prop_assert!(apart < 2e-3, "{apart} of {of:?}");
+        check_gradients(engine, of, &network, &parameters, (&x, dims), &outputs)?;
     }
     Ok(())
+}
+
+/// The loss and its gradients of all weights, against candle's autograd: the momenta after a first step that nothing clips.
+fn check_gradients(
+    engine: &Arc<dyn Engine>,
+    of: &drawn::Drawn,
+    network: &UNet,
+    parameters: &Parameters,
+    (x, dims): (&[f32], Dims),
+    outputs: &[Tensor],
+) -> Result<(), TestCaseError> {
+    let mut total: Option<Tensor> = None;
+    let (mut labels, mut shapes) = (Vec::new(), Vec::new());
+    let needed = if outputs.len() > 1 { outputs.len() - 1 } else { 1 };
+    for (number, logits) in outputs[..needed].iter().enumerate() {
+        let (b, z, y, w, c) = logits.dims5().unwrap();
+        let count = b * z * y * w;
+        let truth: Vec<i16> = values(count, 9)
+            .iter()
+            .map(|v| (((v + 1.0) / 2.0 * c as f32) as i16).min(c as i16 - 1))
+            .collect();
+        let loss = candle_loss(&logits.reshape((count, c)).unwrap(), &truth, c);
+        let loss = (loss * 0.5f64.powi(number as i32)).unwrap();
+        total = Some(match total {
+            None => loss,
+            Some(sum) => (sum + loss).unwrap(),
+        });
+        labels.push(truth);
+        shapes.push(Dims { batch: b, space: [z, y, w], channels: 1 });
+    }
+    let total = total.unwrap();
+    let gradients = total.backward().unwrap();
+    let targets: Vec<LossTarget<'_>> = labels
+        .iter()
+        .zip(&shapes)
+        .enumerate()
+        .map(|(number, (labels, dims))| LossTarget {
+            dims: *dims,
+            labels,
+            weight: 0.5f64.powi(number as i32),
+        })
+        .collect();
+    let mut device = DeviceNetwork::new(engine, network, Kind::F32).unwrap();
+    let rule = SgdRule { momentum: 0.9, weight_decay: 0.0, clip: 1e9, lr: 0.1 };
+    let table = LossTable::labels(of.classes, None, true);
+    let report = device.step(x, dims, &targets, &table, rule).unwrap();
+    let expected = total.to_scalar::<f32>().unwrap();
+    prop_assert!((report.loss - expected).abs() < 1e-3 * expected.abs().max(1.0), "{report:?} {expected}");
+    let (mut found, mut all) = (Vec::new(), Vec::new());
+    for (name, momentum) in device.momenta(parameters).unwrap() {
+        let gradient = gradients.get(parameters.get(&name).unwrap());
+        let zeros = momentum.zeros_like().unwrap();
+        all.extend(gradient.unwrap_or(&zeros).flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        // A bias before a norm has no effect; what is computed for it elsewhere is rounding.
+        let idle = of.spec.norm.is_some() && name.contains(".conv") && name.ends_with("conv.bias");
+        let values = momentum.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        if idle {
+            all.truncate(found.len());
+        } else {
+            found.extend(values);
+        }
+    }
+    let squares = |v: &mut dyn Iterator<Item = f32>| v.map(|v| f64::from(v).powi(2)).sum::<f64>();
+    let apart = squares(&mut found.iter().zip(&all).map(|(a, b)| a - b)) / squares(&mut all.iter().copied());
+    prop_assert!(apart.sqrt() < 1e-2, "{} of {of:?}", apart.sqrt());
+    Ok(())
+}
+
+/// Cross-entropy minus mean Dice over the batch of logits (voxel, class), by candle's operations.
+fn candle_loss(logits: &Tensor, labels: &[i16], classes: usize) -> Tensor {
+    let rows: Vec<f32> = labels
+        .iter()
+        .flat_map(|&l| (0..classes).map(move |c| f32::from(u8::from(l as usize == c))))
+        .collect();
+    let truth = Tensor::from_vec(rows, logits.shape(), &Device::Cpu).unwrap();
+    let exp = logits.broadcast_sub(&logits.max_keepdim(1).unwrap().detach()).unwrap().exp().unwrap();
+    let p = exp.broadcast_div(&exp.sum_keepdim(1).unwrap()).unwrap();
+    let entropy = ((&truth * p.log().unwrap()).unwrap().sum_all().unwrap() / -(labels.len() as f64)).unwrap();
+    let hit = (&p * &truth).unwrap().sum(0).unwrap();
+    let sum = (p.sum(0).unwrap() + truth.sum(0).unwrap()).unwrap();
+    let dice = (((hit * 2.0).unwrap() + 1e-5).unwrap() / (sum + 1e-5).unwrap()).unwrap();
+    let dice = dice.narrow(0, 1, classes - 1).unwrap().mean_all().unwrap();
+    (entropy - dice).unwrap()
 }
 
 #[test]
@@ -300,25 +387,31 @@ fn augmentation_is_what_it_says() {
         let labels: Vec<i16> = (0..336).map(|i| (i % 5) as i16).collect();
         let matrix = [[0.9, 0.2, 0.0], [-0.2, 1.1, 0.1], [0.0, 0.1, 0.8]];
         let warp = Warp { from, to, matrix };
-        let found = warp_image(Array::of_f32(&engine, &image).unwrap().view(), &warp).unwrap().to_f32().unwrap();
+        let found =
+            warp_image(Array::of_f32(&engine, &image).unwrap().view(), &warp).unwrap().to_f32().unwrap();
         let nearest = warp_labels(Array::of_i16(&engine, &labels).unwrap().view(), &warp).unwrap();
         let nearest = nearest.to_i16().unwrap();
         for v in 0..270 {
             let place = [v / 54, v / 9 % 6, v % 9];
             let offset: [f64; 3] = std::array::from_fn(|a| place[a] as f64 - (to[a] as f64 - 1.0) / 2.0);
             let at: [f64; 3] = std::array::from_fn(|a| {
-                (0..3).map(|k| f64::from(matrix[a][k]) * offset[k]).sum::<f64>() + (from[a] as f64 - 1.0) / 2.0
+                (0..3).map(|k| f64::from(matrix[a][k]) * offset[k]).sum::<f64>()
+                    + (from[a] as f64 - 1.0) / 2.0
             });
             let value = |p: [i64; 3], c: usize| {
                 let inside = (0..3).all(|a| (0..from[a] as i64).contains(&p[a]));
-                inside.then(|| (p[0] as usize * 7 + p[1] as usize) * 8 + p[2] as usize).map(|i| (i, image[c * 336 + i]))
+                inside
+                    .then(|| (p[0] as usize * 7 + p[1] as usize) * 8 + p[2] as usize)
+                    .map(|i| (i, image[c * 336 + i]))
             };
             for c in 0..2 {
                 let sum: f64 = (0..8)
                     .map(|corner: usize| {
                         let step = [corner >> 2 & 1, corner >> 1 & 1, corner & 1];
                         let p: [i64; 3] = std::array::from_fn(|a| at[a].floor() as i64 + step[a] as i64);
-                        let part = |a: usize| if step[a] == 1 { at[a] - at[a].floor() } else { 1.0 - (at[a] - at[a].floor()) };
+                        let part = |a: usize| {
+                            if step[a] == 1 { at[a] - at[a].floor() } else { 1.0 - (at[a] - at[a].floor()) }
+                        };
                         value(p, c).map_or(0.0, |(_, v)| f64::from(v)) * part(0) * part(1) * part(2)
                     })
                     .sum();
@@ -330,7 +423,9 @@ fn augmentation_is_what_it_says() {
             }
         }
         let mean = |v: &[f32]| v.iter().map(|&v| f64::from(v)).sum::<f64>() / v.len() as f64;
-        let deviation = |v: &[f32]| (v.iter().map(|&x| (f64::from(x) - mean(v)).powi(2)).sum::<f64>() / v.len() as f64).sqrt();
+        let deviation = |v: &[f32]| {
+            (v.iter().map(|&x| (f64::from(x) - mean(v)).powi(2)).sum::<f64>() / v.len() as f64).sqrt()
+        };
         let channel = values(5000, 3);
         let array = || Array::of_f32(&engine, &channel).unwrap();
         for inverted in [false, true] {
@@ -384,7 +479,8 @@ fn windows_are_cut_turned_and_put_back() {
             for flip in [[false; 3], [true, false, true]] {
                 let place = Placement { image, patch, origin, flip };
                 let tile = window_cut(array.view(), 2, &place, Kind::F32).unwrap();
-                window_add(tile.view(), 2, Some(map.view()), &place, 1.0, sums.view(), Some(weights.view())).unwrap();
+                window_add(tile.view(), 2, Some(map.view()), &place, 1.0, sums.view(), Some(weights.view()))
+                    .unwrap();
             }
         }
         assert_eq!(window_mean(sums.view(), weights.view(), 2).unwrap(), None);

@@ -10,7 +10,7 @@ use nnunet_infer::{
     BatchOptions, CancelToken, ExtendedOptions, ExtendedSummary, InferError, Predictor, PredictorOptions,
     Summary, evaluate_folder, evaluate_folder_extended,
 };
-use nnunet_nn::{DeviceSpec, device};
+use nnunet_nn::{Compute, DeviceSpec, device};
 use nnunet_plan::{Choice, PlannerOptions, Plans, explain_plans, plan_experiment};
 
 use crate::{Error, project::create_folder};
@@ -97,11 +97,12 @@ pub fn predict(
     }
     let dataset = DatasetJson::read(&request.model.join("dataset.json"))?;
     let cases = cases(&request.inputs, &dataset.file_ending)?;
-    let (device, message) = device(&request.device)?;
+    let Compute { device, accelerator, message } = device(&request.device)?;
     log(&message);
     let folds = (!request.folds.is_empty()).then_some(request.folds.as_slice());
     let checkpoint = request.checkpoint.as_deref();
-    let predictor = Predictor::open(&request.model, folds, checkpoint, request.options.clone(), device)?;
+    let options = PredictorOptions { accelerator, ..request.options.clone() };
+    let predictor = Predictor::open(&request.model, folds, checkpoint, options, device)?;
     if let (Some(previous), None) = (predictor.previous_stage(), &request.previous_stage) {
         let previous = previous.to_owned();
         let configuration = predictor.configuration_name().to_owned();

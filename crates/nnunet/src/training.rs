@@ -7,7 +7,7 @@ use ndarray::ArrayView4;
 use nnunet_fingerprint::{Fold, Split, json};
 use nnunet_image::{Progress, reader_by_name};
 use nnunet_infer::{Predictor, PredictorOptions, SeeLogits, Summary, evaluate_folder};
-use nnunet_nn::{DeviceSpec, device};
+use nnunet_nn::{Compute, DeviceSpec, device};
 use nnunet_plan::Configuration;
 use nnunet_preprocess::{CaseProperties, PreviousStage, Store};
 use nnunet_train::{StoreSource, TrainCallback, TrainOptions, TrainSetup, TrainSummary, Trainer};
@@ -90,7 +90,7 @@ impl Project {
         let trainer = &request.options.trainer;
         let model_folder = self.model_folder_of(trainer, &request.plans_name, &request.configuration)?;
         let fold_folder = model_folder.join(request.fold.folder_name());
-        let (device, message) = device(&request.device)?;
+        let Compute { device, accelerator, message } = device(&request.device)?;
         callback.log(&message);
 
         let mut report = TrainReport { model_folder, fold_folder, training: None, validation: None };
@@ -108,7 +108,7 @@ impl Project {
                 source: Arc::new(source),
                 split: split.clone(),
                 folder: report.fold_folder.clone(),
-                options: request.options.clone(),
+                options: TrainOptions { accelerator: accelerator.clone(), ..request.options.clone() },
                 device,
             };
             let mut trainer = Trainer::from_setup(setup, request.resume)?;
@@ -160,9 +160,9 @@ impl Project {
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Summary, Error> {
         let Validation { store, cases, previous, stages } = validation;
-        let (device, _) = device(&request.device)?;
+        let Compute { device, accelerator, .. } = device(&request.device)?;
         let folds = [request.fold];
-        let options = PredictorOptions::default();
+        let options = PredictorOptions { accelerator, ..PredictorOptions::default() };
         let predictor = Predictor::open(&report.model_folder, Some(&folds), None, options, device)?;
         let out = report.fold_folder.join("validation");
         create_folder(&out)?;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use nnunet_nn::Precision;
+use nnunet_nn::{Accelerator, Precision};
 use serde::Serialize;
 
 use crate::{
@@ -55,6 +55,9 @@ pub struct TrainOptions {
     /// The arithmetic of convolutions; weights, their gradients and the loss are in f32 in any case.
     #[serde(skip)]
     pub precision: Precision,
+    /// The device that the network runs on; the CPU if none.
+    #[serde(skip)]
+    pub accelerator: Option<Accelerator>,
     /// Ends the training from outside, after the iteration at hand.
     #[serde(skip)]
     pub stop: StopToken,
@@ -91,6 +94,7 @@ impl Default for TrainOptions {
             augmentation: AugmentOptions::default(),
             pretrained: None,
             precision: Precision::Auto,
+            accelerator: None,
             stop: StopToken::default(),
             cluster: Cluster::default(),
         }

@@ -35,3 +35,34 @@ impl TileNetwork for Network {
         Ok(self.0.forward(&tile)?)
     }
 }
+
+/// Networks on a device other than the CPU.
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+pub(super) struct OnDevice {
+    pub(super) networks: Vec<nnunet_nn::cuda::DeviceNetwork>,
+}
+
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+impl OnDevice {
+    /// Copies networks to the device of the options, if there is one.
+    pub(super) fn prepare(
+        networks: &[UNet],
+        options: &crate::PredictorOptions,
+    ) -> Result<Option<Self>, NnError> {
+        let Some(accelerator) = &options.accelerator else { return Ok(None) };
+        let kind = nnunet_nn::Accelerator::kind(options.precision);
+        let copy = |network| nnunet_nn::cuda::DeviceNetwork::new(accelerator.engine(), network, kind);
+        Ok(Some(Self { networks: networks.iter().map(copy).collect::<Result<_, _>>()? }))
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+impl TileNetwork for nnunet_nn::cuda::DeviceNetwork {
+    fn forward(&self, tile: Vec<f32>, [channels, z, y, x]: [usize; 4]) -> Result<Vec<f32>, InferError> {
+        use nnunet_nn::cuda::{Array, ops};
+        let dims = nnunet_nn::kernels::Dims { batch: 1, space: [z, y, x], channels };
+        let tile = Array::of_f32(self.engine(), &tile)?;
+        let tile = ops::channels_last(tile.view(), dims, self.kind())?;
+        Ok(self.logits(tile, dims.space, 1)?.to_f32()?)
+    }
+}

@@ -42,6 +42,8 @@ pub struct Predictor {
     pub(super) dataset: DatasetJson,
     pub(super) rules: LabelRules,
     networks: Vec<Network>,
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    on_device: Option<super::network::OnDevice>,
     flips: Vec<Flip>,
     pub(super) options: PredictorOptions,
     /// Name of the configuration.
@@ -113,6 +115,10 @@ impl Predictor {
         let Config { configuration, rules, channels, name, .. } = config;
         let axes = array_axes(&mirror_axes.unwrap_or_default(), configuration.patch_size.len())?;
         let flips = flips(if options.use_mirroring { &axes } else { &[] });
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        let on_device = super::network::OnDevice::prepare(&networks, &options)?;
+        // What a device predicts needs no buffers on the CPU.
+        let networks = if options.accelerator.is_some() { Vec::new() } else { networks };
         let networks =
             Network::prepare(networks, configuration.patch_3d(), options.precision, options.accumulator)?;
         Ok(Self {
@@ -121,6 +127,8 @@ impl Predictor {
             dataset,
             rules,
             networks,
+            #[cfg(any(feature = "cuda", feature = "emulator"))]
+            on_device,
             flips,
             options,
             name,
@@ -274,7 +282,9 @@ impl Predictor {
         let sums = match self.options.accumulator {
             Accumulator::F32 => heads * 4 + 4,
             // The mean of several folds is kept beside the sums of one.
-            Accumulator::F16 if self.networks.len() > 1 => heads * 4 + 2,
+            Accumulator::F16 if self.networks.len() > 1 || self.options.accelerator.is_some() => {
+                heads * 4 + 2
+            }
             Accumulator::F16 => heads * 2 + 2,
         };
         Need { fixed: image + result + self.tile_bytes, per_voxel: sums, limit: self.options.memory_bytes() }
@@ -297,6 +307,10 @@ impl Predictor {
             region,
             cancel,
         };
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        if let Some(device) = &self.on_device {
+            return crate::window::slide_on_device(&window, image, &device.networks, progress);
+        }
         slide(&window, image, &self.networks, progress)
     }
 

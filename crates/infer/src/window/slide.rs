@@ -75,15 +75,15 @@ fn add_halves(sum: &mut Logits, fold: &Logits) {
 
 /// Where the tiles of one image begin, in voxels of the image; negative where the image is smaller than the
 /// patch.
-struct TilePlan {
-    region: BoundingBox,
+pub(super) struct TilePlan {
+    pub(super) region: BoundingBox,
     channels: usize,
-    origins: Vec<[isize; 3]>,
-    importance: Option<Vec<f32>>,
+    pub(super) origins: Vec<[isize; 3]>,
+    pub(super) importance: Option<Vec<f32>>,
 }
 
 impl TilePlan {
-    fn new(window: &Window<'_>, dim: (usize, usize, usize, usize)) -> Result<Self, InferError> {
+    pub(super) fn new(window: &Window<'_>, dim: (usize, usize, usize, usize)) -> Result<Self, InferError> {
         let (channels, shape) = (dim.0, [dim.1, dim.2, dim.3]);
         if channels == 0 || shape.contains(&0) || window.patch.contains(&0) {
             return Err(InferError::EmptyImage { shape, patch: window.patch });

@@ -183,7 +183,10 @@ impl<'a> View<'a> {
     /// Checks the number of values.
     pub(crate) fn holds(&self, expected: usize) -> Result<(), NnError> {
         if self.len != expected {
-            return Err(NnError::Unsupported(format!("an array of {} values, expected {expected}", self.len)));
+            return Err(NnError::Unsupported(format!(
+                "an array of {} values, expected {expected}",
+                self.len
+            )));
         }
         Ok(())
     }

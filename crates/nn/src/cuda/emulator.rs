@@ -70,9 +70,7 @@ fn get(operand: &Operand, index: usize) -> f32 {
     // SAFETY: operands describe matrices within allocated memory, which `ops` checks.
     unsafe {
         match operand.kind {
-            Kind::Bf16 => {
-                f32::from_bits(u32::from(*(operand.pointer as *const u16).add(index)) << 16)
-            }
+            Kind::Bf16 => f32::from_bits(u32::from(*(operand.pointer as *const u16).add(index)) << 16),
             _ => *(operand.pointer as *const f32).add(index),
         }
     }

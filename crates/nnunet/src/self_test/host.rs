@@ -130,7 +130,7 @@ impl Subject for Host {
 }
 
 /// Fresh weights and the network over them.
-fn build(case: &Network) -> Result<(Parameters, UNet), Error> {
+pub(super) fn build(case: &Network) -> Result<(Parameters, UNet), Error> {
     let parameters = Parameters::new(&case.spec, case.channels, case.classes, 7, &Device::Cpu)?;
     let network = UNet::new(&case.spec, case.channels, case.classes, &parameters)?;
     Ok((parameters, network))

@@ -5,13 +5,15 @@
 
 mod cases;
 mod definitions;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod engine;
 mod host;
 mod reference;
 mod subject;
 
 use std::time::Duration;
 
-use nnunet_nn::{DeviceSpec, device};
+use nnunet_nn::{Compute, DeviceSpec, device};
 
 use crate::Error;
 use cases::Case;
@@ -69,11 +71,19 @@ impl std::fmt::Display for Rate {
 /// # Errors
 /// The device is not there, or an operation cannot be run at all.
 pub fn self_test(spec: &DeviceSpec, found: &mut dyn FnMut(SelfTestEvent<'_>)) -> Result<usize, Error> {
-    let (_, message) = device(spec)?;
+    let Compute { accelerator, message, .. } = device(spec)?;
     found(SelfTestEvent::Device(&message));
+    match accelerator {
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        Some(accelerator) => engine::test(&accelerator, found),
+        _ => run(&Host, found),
+    }
+}
+
+fn run(subject: &dyn Subject, found: &mut dyn FnMut(SelfTestEvent<'_>)) -> Result<usize, Error> {
     let mut failed = 0;
     for case in cases::all() {
-        let check = check(&case, &Host)?;
+        let check = check(&case, subject)?;
         failed += usize::from(!check.passed());
         found(SelfTestEvent::Checked(&check));
     }
@@ -97,7 +107,7 @@ fn check(case: &Case, subject: &dyn Subject) -> Result<SelfCheck, Error> {
         operation: case.operation(),
         shape: case.shape(),
         error: deviation(&values, &expected),
-        tolerance: case.tolerance(),
+        tolerance: case.tolerance() * subject.slack(),
         time,
         rate: case.rate(seconds),
     })

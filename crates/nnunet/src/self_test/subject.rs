@@ -112,6 +112,11 @@ pub(super) struct Network {
 
 /// Where operations run.
 pub(super) trait Subject {
+    /// Factor of the tolerances: more where numbers are rounded to fewer bits.
+    fn slack(&self) -> f64 {
+        1.0
+    }
+
     fn conv(&self, case: &Conv, pass: Pass) -> Timed;
     fn up(&self, case: &Up, pass: Pass) -> Timed;
     /// The output.

@@ -89,6 +89,12 @@ impl LossRules {
         labels.iter().copied().find(|&label| !(0..end).contains(&label) && Some(label) != self.ignore)
     }
 
+    /// Which regions each label belongs to, where channels are regions.
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    pub(crate) fn membership(&self) -> Option<&[Vec<bool>]> {
+        self.membership.as_deref()
+    }
+
     /// Row of the membership table: which regions the label belongs to.
     pub(crate) fn row(&self, label: i16) -> Option<&[bool]> {
         self.membership.as_ref().map(|rows| rows[label as usize].as_slice())

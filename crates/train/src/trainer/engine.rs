@@ -41,6 +41,8 @@ pub struct Trainer {
     pub(super) network: UNet,
     pub(super) parameters: Parameters,
     pub(super) optimiser: Optimiser,
+    #[cfg(any(feature = "cuda", feature = "emulator"))]
+    pub(super) on_device: Option<super::device::OnDevice>,
     pub(super) loss: DeepLoss,
     maker: Arc<BatchMaker>,
     pub(super) identity: Identity,
@@ -134,6 +136,15 @@ impl Trainer {
             }
         };
         first_lines.extend(describe(&setup, &maker));
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        let on_device = match &setup.options.accelerator {
+            None => None,
+            Some(accelerator) => {
+                let options = &setup.options;
+                let new = super::device::OnDevice::new;
+                Some(new(accelerator, &network, &parameters, &optimiser, &loss, options)?)
+            }
+        };
         let TrainSetup { folder, options, device, .. } = setup;
         let (log, maker) = (TextLog::new(&folder), Arc::new(maker));
         Ok(Self {
@@ -143,6 +154,8 @@ impl Trainer {
             network,
             parameters,
             optimiser,
+            #[cfg(any(feature = "cuda", feature = "emulator"))]
+            on_device,
             loss,
             maker,
             identity,
@@ -233,8 +246,12 @@ impl Trainer {
         Loader::start(schedule.len(), threads, threads + 1, move |index| maker.make(schedule.job(index)))
     }
 
-    /// Writes a checkpoint, unless none are wanted.
-    pub(super) fn save(&self, kind: Kind) -> Result<(), TrainError> {
+    /// Writes a checkpoint, unless none are wanted; takes over the weights of a device in any case.
+    pub(super) fn save(&mut self, kind: Kind) -> Result<(), TrainError> {
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        if let Some(device) = &self.on_device {
+            device.store(&self.parameters, &mut self.optimiser)?;
+        }
         if !self.options.checkpoints || !self.options.cluster.is_first() {
             return Ok(());
         }

@@ -110,6 +110,14 @@ impl Trainer {
         let batch = next(loader)?;
         let wait = clock.lap();
         let cases = batch.cases.clone();
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        if let Some(device) = &mut self.on_device {
+            let [value, norm] = device.step(&batch, lr)?;
+            self.check_finite("the training loss", value, iteration, &cases)?;
+            self.check_finite("the norm of the gradient", norm, iteration, &cases)?;
+            let timing = Timing { wait, forward: clock.lap(), ..Timing::default() };
+            return Ok(self.info(Phase::Train, iteration, cases.len(), [value, norm], timing));
+        }
         let (input, targets) = batch.into_tensor(&self.device)?;
         let outputs = self.network.forward_deep(&input)?;
         let forward = clock.lap();
@@ -173,6 +181,17 @@ impl Trainer {
         let batch = next(loader)?;
         let wait = clock.lap();
         let cases = batch.cases.clone();
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        if let Some(device) = &self.on_device {
+            let (value, logits) = device.evaluate(&batch)?;
+            let forward = clock.lap();
+            self.check_finite("the validation loss", value, iteration, &cases)?;
+            if let Some(targets) = batch.targets.first() {
+                confusion.add(&logits, targets, &self.loss.rules)?;
+            }
+            let timing = Timing { wait, forward, loss: clock.lap(), ..Timing::default() };
+            return Ok(self.info(Phase::Validate, iteration, cases.len(), [value, 0.0], timing));
+        }
         let (input, targets) = batch.into_tensor(&self.device)?;
         let outputs = self.network.forward_deep(&input)?;
         let forward = clock.lap();

@@ -1,5 +1,7 @@
 //! The engine: from plans and preprocessed cases to a model folder.
 
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod device;
 mod engine;
 mod epoch;
 mod folder;

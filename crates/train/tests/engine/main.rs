@@ -2,6 +2,7 @@
 
 mod batches;
 mod cascade;
+mod device;
 mod drawn;
 mod killed;
 mod ranks;

@@ -41,7 +41,10 @@ impl Columns<'_> {
     }
 
     /// Builds all rows, some at a time, and calls `use_rows(first, count, columns)`.
-    fn each(&self, use_rows: &mut dyn FnMut(usize, usize, View<'_>) -> Result<(), NnError>) -> Result<(), NnError> {
+    fn each(
+        &self,
+        use_rows: &mut dyn FnMut(usize, usize, View<'_>) -> Result<(), NnError>,
+    ) -> Result<(), NnError> {
         let total = self.from.batch * self.rows.iter().product::<usize>();
         let width = self.width();
         let step = (COLUMNS / (width * self.source.kind.bytes()).max(1)).clamp(1, total.max(1));
@@ -235,14 +238,8 @@ pub fn sum_channels(x: View<'_>, pitch: usize, channels: usize, out: View<'_>) -
     let (chunk, number) = chunks(rows);
     let groups = channels.div_ceil(LANES);
     let partial = Array::new(x.engine, Kind::F32, number * channels)?;
-    let arguments = [
-        pointer(x),
-        pointer(partial.view()),
-        count(rows)?,
-        count(pitch)?,
-        count(channels)?,
-        count(chunk)?,
-    ];
+    let arguments =
+        [pointer(x), pointer(partial.view()), count(rows)?, count(pitch)?, count(channels)?, count(chunk)?];
     let kernel = format!("channel_partial_{}", x.kind.suffix());
     launch(&**x.engine, &kernel, [number, groups, 1], &arguments)?;
     let arguments = [pointer(partial.view()), pointer(out), count(channels)?, count(number)?];

@@ -41,8 +41,7 @@ pub fn channels_last(from: View<'_>, dims: Dims, kind: Kind) -> Result<Array, Nn
     floats(from, dims.len())?;
     let to = Array::new(from.engine, kind, dims.len())?;
     activations(to.view(), dims.len())?;
-    let arguments =
-        [pointer(from), pointer(to.view()), count(dims.voxels())?, count(dims.channels)?];
+    let arguments = [pointer(from), pointer(to.view()), count(dims.voxels())?, count(dims.channels)?];
     let grid = [blocks(dims.voxels() * dims.channels), dims.batch, 1];
     count(dims.voxels() * dims.channels)?;
     launch(&**from.engine, &format!("channels_last_{}", kind.suffix()), grid, &arguments)?;
@@ -56,8 +55,7 @@ pub fn channels_last(from: View<'_>, dims: Dims, kind: Kind) -> Result<Array, Nn
 pub fn channels_first(from: View<'_>, dims: Dims) -> Result<Array, NnError> {
     activations(from, dims.len())?;
     let to = Array::new(from.engine, Kind::F32, dims.len())?;
-    let arguments =
-        [pointer(from), pointer(to.view()), count(dims.voxels())?, count(dims.channels)?];
+    let arguments = [pointer(from), pointer(to.view()), count(dims.voxels())?, count(dims.channels)?];
     let grid = [blocks(dims.voxels() * dims.channels), dims.batch, 1];
     count(dims.voxels() * dims.channels)?;
     launch(&**from.engine, &format!("channels_first_{}", from.kind.suffix()), grid, &arguments)?;

@@ -32,6 +32,11 @@ impl LossTable {
         Self { channels, ignore, batch_dice, dice, entropy, labels: channels, membership: None }
     }
 
+    /// The same table with other terms: a smoothing of Dice (no Dice without), and whether there is a cross-entropy.
+    pub fn with_terms(self, dice: Option<f64>, entropy: bool) -> Self {
+        Self { dice, entropy, ..self }
+    }
+
     /// Channels are regions; `membership[label][channel]`.
     ///
     /// # Errors
@@ -79,7 +84,8 @@ pub fn segmentation_loss(
     floats(logits, dims.len())?;
     floats(value, 1)?;
     let voxels = dims.batch * dims.voxels();
-    let unknown = |label: i16| Some(label) != table.ignore && !(0..table.labels as i64).contains(&i64::from(label));
+    let unknown =
+        |label: i16| Some(label) != table.ignore && !(0..table.labels as i64).contains(&i64::from(label));
     if target.labels.len() != voxels || dims.is_empty() {
         let found = target.labels.len();
         return Err(NnError::Unsupported(format!("{found} labels for {voxels} voxels")));
@@ -91,8 +97,7 @@ pub fn segmentation_loss(
     let membership = table.membership.as_ref().map(Array::view);
     let normaliser = Array::new(engine, Kind::F32, voxels)?;
     if membership.is_none() {
-        let arguments =
-            [pointer(logits), pointer(normaliser.view()), count(voxels)?, count(dims.channels)?];
+        let arguments = [pointer(logits), pointer(normaliser.view()), count(voxels)?, count(dims.channels)?];
         launch(&**engine, "loss_normaliser", [blocks(voxels), 1, 1], &arguments)?;
     }
     let (chunk, number) = chunks(dims.voxels());

@@ -57,8 +57,7 @@ pub fn norm_statistics(
     let found = NormRows::new(y, rows(dims), true)?;
     let suffix = y.kind.suffix();
     let (voxels, channels) = (count(voxels)?, count(channels)?);
-    let arguments =
-        [pointer(y), pointer(partial.view()), voxels.clone(), channels.clone(), count(chunk)?];
+    let arguments = [pointer(y), pointer(partial.view()), voxels.clone(), channels.clone(), count(chunk)?];
     launch(&**y.engine, &format!("norm_partial_{suffix}"), [number, groups, dims.batch], &arguments)?;
     let arguments = [
         pointer(partial.view()),

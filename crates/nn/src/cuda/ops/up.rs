@@ -53,7 +53,8 @@ pub fn up_forward(
     let packed = pack_weights(weight, x.kind, [input.channels, channels, boxes], false)?;
     let (rows, columns) = (input.batch * input.voxels(), boxes * channels);
     let product = Array::new(x.engine, x.kind, rows * columns)?;
-    let operand = |view: View<'_>, pitch| Operand { pointer: view.pointer, kind: view.kind, pitch, transposed: false };
+    let operand =
+        |view: View<'_>, pitch| Operand { pointer: view.pointer, kind: view.kind, pitch, transposed: false };
     x.engine.gemm(&Gemm {
         m: rows,
         n: columns,
@@ -120,7 +121,12 @@ pub fn up_backward(
     let kernel = format!("boxes_gather_{}", x.kind.suffix());
     launch(&**x.engine, &kernel, [blocks(rows * columns), 1, 1], &arguments)?;
     let packed = pack_weights(weight, x.kind, shape, false)?;
-    let operand = |view: View<'_>, pitch, transposed| Operand { pointer: view.pointer, kind: view.kind, pitch, transposed };
+    let operand = |view: View<'_>, pitch, transposed| Operand {
+        pointer: view.pointer,
+        kind: view.kind,
+        pitch,
+        transposed,
+    };
     x.engine.gemm(&Gemm {
         m: rows,
         n: input.channels,

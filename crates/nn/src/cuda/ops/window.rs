@@ -89,13 +89,8 @@ pub fn window_mean(sums: View<'_>, weights: View<'_>, channels: usize) -> Result
     floats(weights, weights.len)?;
     let bad = Array::new(sums.engine, Kind::U32, 1)?;
     sums.engine.write(bad.view().pointer, &u32::MAX.to_ne_bytes())?;
-    let arguments = [
-        pointer(sums),
-        pointer(weights),
-        count(weights.len)?,
-        count(channels)?,
-        pointer(bad.view()),
-    ];
+    let arguments =
+        [pointer(sums), pointer(weights), count(weights.len)?, count(channels)?, pointer(bad.view())];
     launch(&**sums.engine, "window_mean", [blocks(weights.len), 1, 1], &arguments)?;
     let bad = bad.to_u32()?[0];
     Ok((bad != u32::MAX).then_some(bad as usize))

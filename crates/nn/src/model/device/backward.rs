@@ -149,7 +149,12 @@ impl Gradients<'_, '_, '_> {
         pool_backward(dy.view(), Pool { input: dims, stride }, self.at(input)?, add)
     }
 
-    fn merge(&mut self, unit: &UnitNode, [main, other, output]: [usize; 3], slope: f32) -> Result<(), NnError> {
+    fn merge(
+        &mut self,
+        unit: &UnitNode,
+        [main, other, output]: [usize; 3],
+        slope: f32,
+    ) -> Result<(), NnError> {
         let Some(dz) = self.acts[output].take() else { return Ok(()) };
         let add = match other {
             0 => None,
@@ -163,7 +168,12 @@ impl Gradients<'_, '_, '_> {
         Ok(())
     }
 
-    fn join(&mut self, weight: &Weight, bias: Option<&Weight>, [low, skip, output]: [usize; 3]) -> Result<(), NnError> {
+    fn join(
+        &mut self,
+        weight: &Weight,
+        bias: Option<&Weight>,
+        [low, skip, output]: [usize; 3],
+    ) -> Result<(), NnError> {
         let Some(dy) = self.acts[output].take() else { return Ok(()) };
         self.pass.acts[output] = None;
         let channels = weight.shape[1];

@@ -73,7 +73,10 @@ impl<'a> Pass<'a> {
         for (number, node) in graph.nodes.iter().enumerate() {
             self.node(node, keep)?;
             if !keep {
-                reads(node).into_iter().filter(|&act| last[act] == number).for_each(|act| self.acts[act] = None);
+                reads(node)
+                    .into_iter()
+                    .filter(|&act| last[act] == number)
+                    .for_each(|act| self.acts[act] = None);
             }
         }
         Ok(())

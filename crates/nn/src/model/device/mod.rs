@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use candle_core::{Tensor, TensorId};
+
 use super::parameters::Parameters;
 use super::tape::{Graph, Node};
 use super::unet::UNet;
@@ -29,10 +31,8 @@ pub struct DeviceNetwork {
     kind: Kind,
     in_channels: usize,
     divisor: [usize; 3],
-    /// Where the values of each parameter lie, by name, in the order of the parameters.
-    places: Vec<(String, Range<usize>)>,
-    /// Values of the weights that training changes; those of the head without part in the loss lie behind them.
-    trained: usize,
+    /// Where the values of each weight begin, and their number, but for those of the head without part in the loss.
+    places: HashMap<TensorId, Range<usize>>,
     weights: Array,
     momenta: Option<Array>,
     /// Activations that are a block's first summand: they are only made together with the sum.
@@ -41,7 +41,10 @@ pub struct DeviceNetwork {
 
 impl std::fmt::Debug for DeviceNetwork {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeviceNetwork").field("engine", &self.engine).field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("DeviceNetwork")
+            .field("engine", &self.engine)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,30 +71,17 @@ impl DeviceNetwork {
     ///
     /// # Errors
     /// A network that cannot run there, or the device has no room.
-    pub fn new(
-        engine: &Arc<dyn Engine>,
-        network: &UNet,
-        parameters: &Parameters,
-        kind: Kind,
-    ) -> Result<Self, NnError> {
+    pub fn new(engine: &Arc<dyn Engine>, network: &UNet, kind: Kind) -> Result<Self, NnError> {
         if !matches!(kind, Kind::F32 | Kind::Bf16) {
             return Err(NnError::Unsupported(format!("activations of {kind:?}, expected f32 or bf16")));
         }
         let (graph, weights) = network.graph();
-        let mut starts = HashMap::new();
-        let mut next = 0;
+        let mut places = HashMap::new();
+        let mut values = Vec::with_capacity(graph.weights);
         for weight in weights {
-            starts.insert(weight.id(), next);
-            next += weight.elem_count();
-        }
-        let trained = next;
-        let mut places = Vec::new();
-        for (name, var) in parameters.names().iter().zip(parameters.vars()) {
-            let start = starts.get(&var.id()).copied().unwrap_or_else(|| {
-                next += var.elem_count();
-                next - var.elem_count()
-            });
-            places.push((name.clone(), start..start + var.elem_count()));
+            let part = weight.flatten_all()?.to_vec1::<f32>()?;
+            places.insert(weight.id(), values.len()..values.len() + part.len());
+            values.extend(part);
         }
         let mut summands = vec![false; graph.acts];
         for node in &graph.nodes {
@@ -99,20 +89,17 @@ impl DeviceNetwork {
                 summands[*main] = true;
             }
         }
-        let found = Self {
-            weights: Array::zeros(engine, Kind::F32, next)?,
+        Ok(Self {
+            weights: Array::of_f32(engine, &values)?,
             engine: Arc::clone(engine),
             graph: Arc::clone(graph),
             kind,
             in_channels: network.in_channels(),
             divisor: network.divisor(),
             places,
-            trained,
             momenta: None,
             summands,
-        };
-        found.load(parameters)?;
-        Ok(found)
+        })
     }
 
     /// The kind of activations and products.
@@ -125,61 +112,56 @@ impl DeviceNetwork {
         &self.engine
     }
 
-    /// Copies weights from the host.
-    ///
-    /// # Errors
-    /// Weights of another network, or the device failed.
-    pub fn load(&self, parameters: &Parameters) -> Result<(), NnError> {
-        for (name, range) in &self.places {
-            let var = parameters.get(name).ok_or_else(|| NnError::weight(name, "missing"))?;
-            let values = var.flatten_all()?.to_vec1::<f32>()?;
-            self.weights.view().range(range.clone())?.write_f32(&values)?;
-        }
-        Ok(())
-    }
-
-    /// Copies weights back to the host.
-    ///
-    /// # Errors
-    /// Weights of another network, or the device failed.
-    pub fn store(&self, parameters: &Parameters) -> Result<(), NnError> {
-        let values = self.weights.to_f32()?;
-        for (name, range) in &self.places {
-            let var = parameters.get(name).ok_or_else(|| NnError::weight(name, "missing"))?;
-            let part = values.get(range.clone()).unwrap_or_default();
-            var.set(&candle_core::Tensor::from_slice(part, var.shape(), var.device())?)?;
-        }
-        Ok(())
-    }
-
-    /// The momenta of all trained weights by name; none before the first step.
+    /// Copies weights back to the parameters of the network.
     ///
     /// # Errors
     /// The device failed.
-    pub fn momenta(&self) -> Result<Vec<(String, Vec<f32>)>, NnError> {
-        let Some(momenta) = &self.momenta else { return Ok(Vec::new()) };
-        let values = momenta.to_f32()?;
-        let trained = self.places.iter().filter(|(_, range)| range.end <= self.trained);
-        Ok(trained.map(|(name, range)| (name.clone(), values[range.clone()].to_vec())).collect())
+    pub fn store(&self, parameters: &Parameters) -> Result<(), NnError> {
+        let values = self.weights.to_f32()?;
+        for var in parameters.vars() {
+            let Some(range) = self.places.get(&var.id()) else { continue };
+            let part = values.get(range.clone()).unwrap_or_default();
+            var.set(&Tensor::from_slice(part, var.shape(), var.device())?)?;
+        }
+        Ok(())
     }
 
-    /// Replaces the momenta of a weight.
+    /// The momenta by the names of their weights; none before the first step.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn momenta(&self, parameters: &Parameters) -> Result<Vec<(String, Tensor)>, NnError> {
+        let Some(momenta) = &self.momenta else { return Ok(Vec::new()) };
+        let values = momenta.to_f32()?;
+        let mut found = Vec::new();
+        for (name, var) in parameters.names().iter().zip(parameters.vars()) {
+            let Some(range) = self.places.get(&var.id()) else { continue };
+            let part = values.get(range.clone()).unwrap_or_default();
+            found.push((name.clone(), Tensor::from_slice(part, var.shape(), var.device())?));
+        }
+        Ok(found)
+    }
+
+    /// Replaces the momentum of a weight.
     ///
     /// # Errors
     /// No trained weight of this name, another number of values, or the device failed.
-    pub fn set_momentum(&mut self, name: &str, values: &[f32]) -> Result<(), NnError> {
-        let place = self.places.iter().find(|(known, range)| known == name && range.end <= self.trained);
-        let Some((_, range)) = place else {
-            return Err(NnError::weight(name, "momentum of a weight that is not trained"));
+    pub fn set_momentum(
+        &mut self,
+        parameters: &Parameters,
+        name: &str,
+        values: &[f32],
+    ) -> Result<(), NnError> {
+        let place = parameters.get(name).and_then(|var| self.places.get(&var.id())).cloned();
+        let Some(range) = place else {
+            return Err(NnError::weight(name, "a momentum, but the weight is not trained"));
         };
-        let range = range.clone();
-        self.momenta()?;
         self.momentum_array()?.view().range(range)?.write_f32(values)
     }
 
     fn momentum_array(&mut self) -> Result<&Array, NnError> {
         if self.momenta.is_none() {
-            self.momenta = Some(Array::zeros(&self.engine, Kind::F32, self.trained)?);
+            self.momenta = Some(Array::zeros(&self.engine, Kind::F32, self.graph.weights)?);
         }
         self.momenta.as_ref().ok_or_else(|| NnError::Unsupported("no momenta".to_owned()))
     }
@@ -241,14 +223,13 @@ impl DeviceNetwork {
     ) -> Result<StepReport, NnError> {
         self.momentum_array()?;
         let (mut pass, value) = self.forward(x, dims, targets, table, true)?;
-        let gradients = Array::zeros(&self.engine, Kind::F32, self.trained)?;
+        let gradients = Array::zeros(&self.engine, Kind::F32, self.graph.weights)?;
         pass.backward(gradients.view())?;
         drop(pass);
         let norm = gradient_norm(gradients.view())?;
         let momenta = self.momenta.as_ref().map(Array::view);
         let momenta = momenta.ok_or_else(|| NnError::Unsupported("no momenta".to_owned()))?;
-        let weights = self.weights.view().range(0..self.trained)?;
-        sgd_step(weights, momenta, gradients.view(), norm.view(), rule)?;
+        sgd_step(self.weights.view(), momenta, gradients.view(), norm.view(), rule)?;
         Ok(StepReport { loss: value.to_f32()?[0], gradient_norm: norm.to_f32()?[0] })
     }
 

@@ -1,0 +1,126 @@
+//! Training on a device other than the CPU.
+
+use candle_core::{Device, Tensor};
+use nnunet_nn::cuda::DeviceNetwork;
+use nnunet_nn::cuda::ops::{LossTable, LossTarget, SgdRule};
+use nnunet_nn::kernels::Dims;
+use nnunet_nn::{Accelerator, Parameters, UNet};
+
+use crate::loader::Batch;
+use crate::optim::{Optimiser, OptimiserKind};
+use crate::{DeepLoss, EntropyTerm, LossRules, Targets, TrainError, TrainOptions};
+
+/// A network, its loss and its optimiser on a device.
+pub(super) struct OnDevice {
+    network: DeviceNetwork,
+    table: LossTable,
+    weights: Vec<f64>,
+    rule: SgdRule,
+}
+
+impl OnDevice {
+    /// Copies weights and momenta to the device.
+    ///
+    /// # Errors
+    /// A loss or optimiser that runs on the CPU alone, or the device has no room.
+    pub(super) fn new(
+        accelerator: &Accelerator,
+        network: &UNet,
+        parameters: &Parameters,
+        optimiser: &Optimiser,
+        loss: &DeepLoss,
+        options: &TrainOptions,
+    ) -> Result<Self, TrainError> {
+        let OptimiserKind::Sgd { momentum } = options.optimiser else {
+            return Err(host_only("optimiser", "Adam", "SGD; train with --device cpu"));
+        };
+        let rule = SgdRule { momentum, weight_decay: options.weight_decay, clip: options.clip, lr: 0.0 };
+        let engine = accelerator.engine();
+        let kind = Accelerator::kind(options.precision);
+        let mut device = DeviceNetwork::new(engine, network, kind)?;
+        for (name, tensor) in optimiser.state()? {
+            let name = name.strip_prefix("momentum.").unwrap_or(&name);
+            device.set_momentum(parameters, name, &tensor.flatten_all()?.to_vec1::<f32>()?)?;
+        }
+        Ok(Self {
+            network: device,
+            table: table(accelerator, &loss.rules)?,
+            weights: loss.weights.clone(),
+            rule,
+        })
+    }
+
+    /// One step of training; the loss and the norm of the gradient.
+    ///
+    /// # Errors
+    /// The device has no room or failed.
+    pub(super) fn step(&mut self, batch: &Batch, lr: f64) -> Result<[f64; 2], TrainError> {
+        let (dims, targets) = (dims(batch), targets(batch, &self.weights));
+        let rule = SgdRule { lr, ..self.rule };
+        let report = self.network.step(&batch.data, dims, &targets, &self.table, rule)?;
+        Ok([f64::from(report.loss), f64::from(report.gradient_norm)])
+    }
+
+    /// The loss, and the logits of the full resolution.
+    ///
+    /// # Errors
+    /// The device has no room or failed.
+    pub(super) fn evaluate(&self, batch: &Batch) -> Result<(f64, Tensor), TrainError> {
+        let (dims, targets) = (dims(batch), targets(batch, &self.weights));
+        let output = self.network.evaluate(&batch.data, dims, &targets, &self.table)?;
+        let [batch, z, y, x, _] = batch.shape;
+        let shape = (batch, z, y, x, self.table.channels);
+        Ok((f64::from(output.loss), Tensor::from_vec(output.logits, shape, &Device::Cpu)?))
+    }
+
+    /// Copies weights and momenta back.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(super) fn store(&self, parameters: &Parameters, optimiser: &mut Optimiser) -> Result<(), TrainError> {
+        self.network.store(parameters)?;
+        for (name, momentum) in self.network.momenta(parameters)? {
+            optimiser.set_state(&format!("momentum.{name}"), &momentum)?;
+        }
+        Ok(())
+    }
+}
+
+fn dims(batch: &Batch) -> Dims {
+    let [samples, z, y, x, channels] = batch.shape;
+    Dims { batch: samples, space: [z, y, x], channels }
+}
+
+fn targets<'a>(batch: &'a Batch, weights: &[f64]) -> Vec<LossTarget<'a>> {
+    let target = |(targets, &weight): (&'a Targets, &f64)| {
+        let [samples, z, y, x] = targets.shape();
+        LossTarget {
+            dims: Dims { batch: samples, space: [z, y, x], channels: 1 },
+            labels: targets.labels(),
+            weight,
+        }
+    };
+    batch.targets.iter().zip(weights).map(target).collect()
+}
+
+fn host_only(option: &'static str, found: &str, expected: &'static str) -> TrainError {
+    TrainError::Option { option, found: found.to_owned(), expected }
+}
+
+/// The rules of a loss as the device takes them.
+pub(super) fn table(accelerator: &Accelerator, rules: &LossRules) -> Result<LossTable, TrainError> {
+    let terms = rules.terms();
+    if terms.entropy.is_some_and(|term| term != EntropyTerm::PLAIN) {
+        return Err(host_only(
+            "loss",
+            "top-k, focal or smoothed cross-entropy",
+            "the plain one; train with --device cpu",
+        ));
+    }
+    let (channels, ignore, batch_dice) = (rules.channels(), rules.ignore(), rules.batch_dice());
+    let table = match rules.membership() {
+        None => LossTable::labels(channels, ignore, batch_dice),
+        Some(rows) => LossTable::regions(accelerator.engine(), rows, ignore, batch_dice)?,
+    };
+    Ok(table.with_terms(terms.dice, terms.entropy.is_some()))
+}
