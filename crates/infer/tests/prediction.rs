@@ -315,3 +315,35 @@ fn a_store_is_predicted_like_its_files() {
     let image = reader.read_images(&[file.to_owned()]).unwrap();
     assert_eq!(found.data, predictor.predict_image(image, false, quiet).unwrap().labels.data);
 }
+
+#[test]
+fn a_device_predicts_what_the_cpu_predicts() {
+    use nnunet_nn::cuda::Emulator;
+    use nnunet_nn::{Accelerator, Precision};
+
+    if !Emulator::is_there() {
+        return println!("skipped: no C++ compiler, so no emulated device");
+    }
+    let place = Workplace::new(2);
+    let image = image([13, 15, 11]).data;
+    let options = |accumulator, accelerator| PredictorOptions {
+        accumulator,
+        accelerator,
+        precision: Precision::F32,
+        tile_step_size: 1.0,
+        ..PredictorOptions::default()
+    };
+    let logits = |options| place.open(None, options).predict_logits(image.view(), &|_| {});
+    let accelerator = |device: Emulator| Some(Accelerator::new(std::sync::Arc::new(device)));
+    let largest = |a: &Array4<f32>| a.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    for (accumulator, bound) in [(Accumulator::F32, 1e-4), (Accumulator::F16, 2e-3)] {
+        let expected = logits(options(accumulator, None)).unwrap();
+        let found = logits(options(accumulator, accelerator(Emulator::new()))).unwrap();
+        assert!(largest(&(&found - &expected)) < bound * largest(&expected));
+    }
+    let mut broken = image.clone();
+    broken[[0, 6, 7, 5]] = f32::NAN;
+    let predictor = place.open(None, options(Accumulator::F32, accelerator(Emulator::new())));
+    let error = predictor.predict_logits(broken.view(), &|_| {}).unwrap_err();
+    assert!(matches!(error, InferError::NotFinite { .. }), "{error}");
+}

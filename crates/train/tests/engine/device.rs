@@ -132,7 +132,7 @@ fn what_runs_on_the_cpu_alone_is_refused_and_too_little_memory_names_the_option(
     let entropy = Some(EntropyTerm { focal_gamma: 2.0, ..EntropyTerm::PLAIN });
     let error = refused(TrainOptions { loss: LossTerms { dice: None, entropy }, ..device.clone() });
     assert!(error.contains("focal") && error.contains("--device cpu"), "{error}");
-    let small = Accelerator::new(Arc::new(Emulator::with_memory(400_000)));
+    let small = Accelerator::new(Arc::new(Emulator::with_memory(60_000)));
     let error = refused(TrainOptions { accelerator: Some(small), ..device });
     assert!(error.contains("no room") && error.contains("--batch-size"), "{error}");
 }
