@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use ndarray::Axis;
 use nnunet::image::reader_by_name;
 use nnunet::infer::{Predictor, PredictorOptions};
-use nnunet::nn::{DeviceSpec, device};
+use nnunet::nn::{Compute, DeviceSpec, device};
 use nnunet::plan::Plans;
 use nnunet::plot::overlay;
 
@@ -27,9 +27,10 @@ fn main() -> Result<()> {
     }
 
     // Load once; a Predictor can be called any number of times, from any number of threads.
-    let (device, why) = device(&DeviceSpec::Auto)?;
-    println!("{why}");
-    let predictor = Predictor::open(model, None, None, PredictorOptions::default(), device)
+    let Compute { device, accelerator, message } = device(&DeviceSpec::Auto)?;
+    println!("{message}");
+    let options = PredictorOptions { accelerator, ..PredictorOptions::default() };
+    let predictor = Predictor::open(model, None, None, options, device)
         .with_context(|| format!("cannot use the model in {}", model.display()))?;
 
     // Images are read as in training, so that axes and intensities are the same.

@@ -34,7 +34,8 @@
 //! | --- | --- | --- |
 //! | `nifti` | yes | NIfTI files, and probabilities as NIfTI images |
 //! | `npz` | yes | probabilities as NumPy archives; ensembles, which read them |
-//! | `cuda` | no | candle with CUDA; see `nnunet-nn` |
+//! | `cuda`, `cudnn` | no | prediction on CUDA devices; see `nnunet-nn` |
+//! | `emulator` | no | a stand-in for a CUDA device, for tests; see `nnunet-nn` |
 
 mod cancel;
 #[cfg(feature = "npz")]

@@ -39,7 +39,9 @@
 //! | `plot` | yes | training curves and overlays as PNG (`plot`), and `report` |
 //! | `dicom` | no | DICOM series as input |
 //! | `mpi` | no | data-parallel training over MPI |
-//! | `cuda` | no | candle with CUDA; see `nnunet-nn` for what runs on the device |
+//! | `cuda` | no | training and prediction on CUDA devices; needs no CUDA toolkit to build |
+//! | `cudnn` | no | `cuda`, with the convolutions of cuDNN 9 |
+//! | `emulator` | no | a stand-in for a CUDA device, for tests; see `nnunet-nn` |
 
 mod checkpoints;
 mod convert;

@@ -1,7 +1,7 @@
 //! Networks on a CUDA device.
 //!
-//! - [`Engine`]: memory, kernels, matrix products and convolutions of a device. [`CudaEngine`] (feature `cuda`) is a graphics
-//!   card; [`Emulator`] (feature `emulator`) runs the same kernels on the CPU, compiled for it, and is for tests.
+//! - [`Engine`]: memory, kernels, matrix products and convolutions of a device. `CudaEngine` (feature `cuda`) is a graphics
+//!   card; `Emulator` (feature `emulator`) runs the same kernels on the CPU, compiled for it, and is for tests.
 //! - [`Array`]: numbers in the memory of an engine.
 //! - [`ops`]: the kernels as functions over arrays, with the shapes checked.
 //! - [`DeviceNetwork`]: a U-Net whose weights, gradients and momenta lie on a device; [`DeviceWindow`]: sliding-window sums.

@@ -77,9 +77,8 @@ impl Device {
 }
 
 impl Subject for Device {
-    fn slack(&self) -> f64 {
-        // Eight bits instead of 24; deep networks pass the roundings of their layers on.
-        if self.kind == Kind::Bf16 { 200.0 } else { 1.0 }
+    fn is_coarse(&self) -> bool {
+        self.kind == Kind::Bf16
     }
 
     fn conv(&self, case: &Conv, pass: Pass) -> Timed {

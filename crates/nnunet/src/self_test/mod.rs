@@ -107,7 +107,7 @@ fn check(case: &Case, subject: &dyn Subject) -> Result<SelfCheck, Error> {
         operation: case.operation(),
         shape: case.shape(),
         error: deviation(&values, &expected),
-        tolerance: case.tolerance() * subject.slack(),
+        tolerance: case.tolerance(subject.is_coarse()),
         time,
         rate: case.rate(seconds),
     })

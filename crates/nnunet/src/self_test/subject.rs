@@ -112,9 +112,9 @@ pub(super) struct Network {
 
 /// Where operations run.
 pub(super) trait Subject {
-    /// Factor of the tolerances: more where numbers are rounded to fewer bits.
-    fn slack(&self) -> f64 {
-        1.0
+    /// Whether activations and products are rounded to bf16.
+    fn is_coarse(&self) -> bool {
+        false
     }
 
     fn conv(&self, case: &Conv, pass: Pass) -> Timed;

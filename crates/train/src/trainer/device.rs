@@ -16,6 +16,7 @@ pub(super) struct OnDevice {
     table: LossTable,
     weights: Vec<f64>,
     rule: SgdRule,
+    stepped: bool,
 }
 
 impl OnDevice {
@@ -47,6 +48,7 @@ impl OnDevice {
             table: table(accelerator, &loss.rules)?,
             weights: loss.weights.clone(),
             rule,
+            stepped: false,
         })
     }
 
@@ -59,6 +61,19 @@ impl OnDevice {
         let rule = SgdRule { lr, ..self.rule };
         let report = self.network.step(&batch.data, dims, &targets, &self.table, rule)?;
         Ok([f64::from(report.loss), f64::from(report.gradient_norm)])
+    }
+
+    /// After the first step, a line that says how much memory training leaves.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(super) fn memory_after_first_step(&mut self) -> Result<Option<String>, TrainError> {
+        if std::mem::replace(&mut self.stepped, true) {
+            return Ok(None);
+        }
+        let (free, total) = self.network.engine().memory()?;
+        let [free, total] = [free, total].map(|bytes| bytes as f64 / 1e9);
+        Ok(Some(format!("{free:.2} of {total:.2} GB of the device are free after the first iteration")))
     }
 
     /// The loss, and the logits of the full resolution.

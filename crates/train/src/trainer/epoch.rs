@@ -27,7 +27,7 @@ impl Trainer {
             if self.options.cluster.any(self.options.stop.is_stopped())? {
                 return Ok(false);
             }
-            let info = self.train_iteration(loader, iteration, lr)?;
+            let info = self.train_iteration(loader, iteration, lr, callback)?;
             self.state.losses.push(info.loss);
             self.state.iteration = iteration + 1;
             callback.on_iteration(&info);
@@ -105,6 +105,8 @@ impl Trainer {
         loader: &mut Loader<Batch>,
         iteration: usize,
         lr: f64,
+        #[cfg_attr(not(any(feature = "cuda", feature = "emulator")), expect(unused_variables))]
+        callback: &mut dyn TrainCallback,
     ) -> Result<IterationInfo, TrainError> {
         let mut clock = Clock::new();
         let batch = next(loader)?;
@@ -113,9 +115,13 @@ impl Trainer {
         #[cfg(any(feature = "cuda", feature = "emulator"))]
         if let Some(device) = &mut self.on_device {
             let [value, norm] = device.step(&batch, lr)?;
+            let memory = device.memory_after_first_step()?;
             self.check_finite("the training loss", value, iteration, &cases)?;
             self.check_finite("the norm of the gradient", norm, iteration, &cases)?;
             let timing = Timing { wait, forward: clock.lap(), ..Timing::default() };
+            if let Some(line) = memory {
+                self.say(&line, callback)?;
+            }
             return Ok(self.info(Phase::Train, iteration, cases.len(), [value, norm], timing));
         }
         let (input, targets) = batch.into_tensor(&self.device)?;
