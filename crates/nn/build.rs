@@ -55,7 +55,13 @@ fn ptx() {
 fn emulator() {
     println!("cargo:rerun-if-changed={KERNELS}");
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").opt_level(2).warnings(false).file(format!("{KERNELS}/emulator.cpp"));
+    build
+        .cpp(true)
+        .std("c++17")
+        .opt_level(2)
+        .warnings(false)
+        .flag_if_supported("-U_FORTIFY_SOURCE")
+        .file(format!("{KERNELS}/emulator.cpp"));
     match build.try_compile("nnunet_emulator") {
         Ok(()) => println!("cargo:rustc-cfg=nnunet_emulator"),
         Err(error) => println!("cargo:warning=no emulated device: {error}"),

@@ -60,8 +60,7 @@ impl Array {
     /// The device has no room.
     pub fn of_i16(engine: &Arc<dyn Engine>, values: &[i16]) -> Result<Self, NnError> {
         let array = Self::new(engine, Kind::I16, values.len())?;
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
-        engine.write(array.pointer, &bytes)?;
+        engine.write(array.pointer, bytemuck::cast_slice(values))?;
         Ok(array)
     }
 
@@ -94,9 +93,9 @@ impl Array {
     /// The device failed, or the array holds other numbers.
     pub fn to_i16(&self) -> Result<Vec<i16>, NnError> {
         self.view().expect(Kind::I16)?;
-        let mut bytes = vec![0; self.len * 2];
-        self.engine.read(self.pointer, &mut bytes)?;
-        Ok(bytes.chunks_exact(2).map(|b| i16::from_ne_bytes([b[0], b[1]])).collect())
+        let mut values = vec![0; self.len];
+        self.engine.read(self.pointer, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
     }
 
     /// The values of an array of 32-bit integers, once all work is done.
@@ -105,9 +104,9 @@ impl Array {
     /// The device failed, or the array holds other numbers.
     pub fn to_u32(&self) -> Result<Vec<u32>, NnError> {
         self.view().expect(Kind::U32)?;
-        let mut bytes = vec![0; self.len * 4];
-        self.engine.read(self.pointer, &mut bytes)?;
-        Ok(bytes.chunks_exact(4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect())
+        let mut values = vec![0; self.len];
+        self.engine.read(self.pointer, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
     }
 }
 
@@ -155,8 +154,7 @@ impl<'a> View<'a> {
     pub fn write_f32(&self, values: &[f32]) -> Result<(), NnError> {
         self.expect(Kind::F32)?;
         self.holds(values.len())?;
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
-        self.engine.write(self.pointer, &bytes)
+        self.engine.write(self.pointer, bytemuck::cast_slice(values))
     }
 
     /// See [`Array::to_f32`].
@@ -168,9 +166,9 @@ impl<'a> View<'a> {
             return super::ops::widen(self)?.to_f32();
         }
         self.expect(Kind::F32)?;
-        let mut bytes = vec![0; self.len * 4];
-        self.engine.read(self.pointer, &mut bytes)?;
-        Ok(bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]])).collect())
+        let mut values = vec![0.0; self.len];
+        self.engine.read(self.pointer, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
     }
 
     pub(crate) fn expect(&self, kind: Kind) -> Result<(), NnError> {
