@@ -35,6 +35,9 @@ impl OnDevice {
         let OptimiserKind::Sgd { momentum } = options.optimiser else {
             return Err(host_only("optimiser", "Adam", "SGD; train with --device cpu"));
         };
+        if !options.cluster.is_alone() {
+            return Err(host_only("cluster", "several ranks", "one; train on several with --device cpu"));
+        }
         let rule = SgdRule { momentum, weight_decay: options.weight_decay, clip: options.clip, lr: 0.0 };
         let engine = accelerator.engine();
         let kind = Accelerator::kind(options.precision);
