@@ -18,8 +18,10 @@ async fn main() -> Result<()> {
     };
     let address =
         arguments.next().map_or_else(|| "127.0.0.1:8080".into(), |a| a.to_string_lossy().into_owned());
-    let (device, about) = nnunet::nn::device(&nnunet::nn::DeviceSpec::Auto)?;
-    let predictor = Predictor::open(&folder, None, None, PredictorOptions::default(), device)
+    let found = nnunet::nn::device(&nnunet::nn::DeviceSpec::Auto)?;
+    let about = found.message;
+    let options = PredictorOptions { accelerator: found.accelerator, ..PredictorOptions::default() };
+    let predictor = Predictor::open(&folder, None, None, options, found.device)
         .with_context(|| format!("cannot load the model {}", folder.display()))?;
     let listener = tokio::net::TcpListener::bind(&address)
         .await
