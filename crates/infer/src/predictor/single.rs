@@ -388,11 +388,12 @@ impl Config {
         Ok(Self { name: name.to_owned(), configuration, rules, channels, spec })
     }
 
-    /// Bytes of a tile at work, about: the feature maps for the decoder, three of the largest, the logits and their mean.
+    /// Bytes of a tile at work, about: the feature maps for the decoder, three of the largest, the logits
+    /// where they are computed and handed over, and their mean.
     fn tile_bytes(&self) -> usize {
         let mut voxels: usize = self.configuration.patch_3d().iter().product();
         let largest = self.spec.features.first().copied().unwrap_or(0);
-        let mut values = (3 * largest + 2 * self.rules.num_heads() + self.channels) * voxels;
+        let mut values = (3 * largest + 3 * self.rules.num_heads() + self.channels) * voxels;
         for (features, stride) in self.spec.features.iter().zip(&self.spec.strides) {
             voxels /= stride.iter().product::<usize>().max(1);
             values += features * voxels;
