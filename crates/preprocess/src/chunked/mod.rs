@@ -170,7 +170,7 @@ impl Window {
 
 /// Whether an array has so many numbers at most that they fit into 16 GiB.
 fn fits(shape: [usize; 4]) -> bool {
-    shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size)).is_some_and(|n| n <= 1 << 32)
+    shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size)).is_some_and(|n| n as u64 <= 1 << 32)
 }
 
 /// How many chunks there are along each axis.
