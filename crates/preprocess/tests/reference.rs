@@ -76,7 +76,7 @@ fn compare_all(folder: &Path) -> usize {
     let (mut count, mut problems) = (0, Vec::new());
     for entry in std::fs::read_dir(folder).unwrap() {
         let case = entry.unwrap().path();
-        if case.is_dir() {
+        if case.join("plans.json").is_file() {
             let (data, seg) = compare(&case);
             if data > 1e-4 || seg > 1e-4 {
                 problems
