@@ -6,7 +6,7 @@ usage: predict.py draw FOLDER Z Y X      draws an image of 1 mm voxels and the d
                                          with N classes
        predict.py compare IMAGES MODEL ROUNDS NNUNET [OPTION…]
 
-OPTION: --no-mirroring, bf16 (nnunet alone, beside f32). Two threads each; times are of whole processes, memory that of their
+OPTION: --no-mirroring, --step F (tile step size), bf16 (nnunet alone, beside f32). Two threads each; times are of whole processes, memory that of their
 main process.
 """
 import glob
@@ -98,14 +98,16 @@ def compare(images, model, rounds, program, options):
     work = tempfile.mkdtemp()
     arguments = ["-i", images, "-m", model, "-f", "0"]
     plain = "--no-mirroring" in options
+    step = options[options.index("--step") + 1] if "--step" in options else "0.5"
     precisions = ["f32"] + [option for option in options if option == "bf16"]
     times = {}
     for _ in range(rounds):
         for precision in precisions:
-            command = [program, "predict", *arguments, "-o", f"{work}/{precision}", "--precision", precision, "--threads", "2"]
+            command = [program, "predict", *arguments, "-o", f"{work}/{precision}", "--precision", precision, "--threads", "2",
+                       "--step", step]
             name = f"nnunet {precision}"
             times.setdefault(name, []).append(run(name, command + ["--no-mirroring"] * plain))
-        command = [peer, *arguments, "-o", f"{work}/theirs", "-device", "cpu", "-npp", "1", "-nps", "1", "--disable_progress_bar"]
+        command = [peer, *arguments, "-o", f"{work}/theirs", "-device", "cpu", "-npp", "1", "-nps", "1", "--disable_progress_bar", "-step_size", step]
         times.setdefault("nnU-Net", []).append(run("nnU-Net", command + ["--disable_tta"] * plain))
     theirs = statistics.median(times["nnU-Net"])
     for name, all_of_it in times.items():
