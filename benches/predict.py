@@ -48,7 +48,8 @@ def draw(folder, shape, classes=3, small=False, spacing=(1.0, 1.0, 1.0)):
         dataset_name="Dataset001_Drawn", plans_name="nnUNetPlans", original_median_spacing_after_transp=[1.0] * 3,
         original_median_shape_after_transp=list(shape), image_reader_writer="SimpleITKIO", transpose_forward=[0, 1, 2],
         transpose_backward=[0, 1, 2], configurations={"3d_fullres": configuration}, experiment_planner_used="ExperimentPlanner",
-        label_manager="LabelManager", foreground_intensity_properties_per_channel={})
+        label_manager="LabelManager", foreground_intensity_properties_per_channel={"0": dict.fromkeys(
+            ("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std"), 1.0)})
     dataset = dict(channel_names={"0": "MRI"}, labels=dict(background=0, **{f"l{i}": i for i in range(1, classes)}), numTraining=1, file_ending=".nii.gz")
     torch.manual_seed(0)
     network = get_network_from_plans(name, arguments, list(kinds), 1, classes, allow_init=True, deep_supervision=True)
