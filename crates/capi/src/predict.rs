@@ -150,6 +150,36 @@ impl ImageArray {
     }
 }
 
+/// What the functions that predict are asked beside the image.
+struct Asked {
+    probabilities: c_int,
+    progress: Progress,
+    user: *mut c_void,
+    cancel: *const Cancel,
+}
+
+/// Predicts what `read` gives, with the reader that writes its results, and hands the result over.
+///
+/// # Safety
+/// `asked.progress` is null or may be called with `asked.user` from other threads; `result` is null or can be written.
+unsafe fn answer(
+    model: *const Model,
+    read: impl FnOnce(&Loaded) -> Result<(Image, Arc<dyn CaseReader>), Failure>,
+    asked: Asked,
+    result: *mut *mut Outcome,
+) -> Status {
+    call(|| {
+        // SAFETY: the caller's.
+        let result = unsafe { target(result, "result") }?;
+        *result = std::ptr::null_mut();
+        let model = MODELS.get(model)?;
+        let (image, reader) = read(&model)?;
+        let beside = Beside::new(asked.progress, asked.user, asked.cancel)?;
+        *result = RESULTS.add(beside.predict(&model, image, asked.probabilities != 0, reader)?);
+        Ok(())
+    })
+}
+
 /// Segments an image in memory.
 ///
 /// `probabilities` asks for them, too (1 or 0). `progress` and `cancel` may be null. `result` is to be freed with
@@ -168,17 +198,13 @@ pub unsafe extern "C" fn nnunet_predict(
     cancel: *const Cancel,
     result: *mut *mut Outcome,
 ) -> Status {
-    call(|| {
-        // SAFETY: the caller's.
-        let result = unsafe { target(result, "result") }?;
-        *result = std::ptr::null_mut();
-        let model = MODELS.get(model)?;
+    let read = |model: &Loaded| {
         // SAFETY: the caller's.
         let image = unsafe { required(image, "image")?.image() }?;
-        let beside = Beside::new(progress, user, cancel)?;
-        *result = RESULTS.add(beside.predict(&model, image, probabilities != 0, any_reader(&model))?);
-        Ok(())
-    })
+        Ok((image, any_reader(model)))
+    };
+    // SAFETY: the caller's.
+    unsafe { answer(model, read, Asked { probabilities, progress, user, cancel }, result) }
 }
 
 /// Segments an image from files, one per channel, in order; they are read as the model's plans say.
@@ -199,22 +225,18 @@ pub unsafe extern "C" fn nnunet_predict_files(
     cancel: *const Cancel,
     result: *mut *mut Outcome,
 ) -> Status {
-    call(|| {
-        // SAFETY: the caller's.
-        let result = unsafe { target(result, "result") }?;
-        *result = std::ptr::null_mut();
-        let model = MODELS.get(model)?;
+    let read = |model: &Loaded| {
         // SAFETY: the caller's.
         let paths = unsafe { values(paths, count, "paths") }?;
         // SAFETY: the caller's.
         let paths: Vec<_> =
             paths.iter().map(|&text| unsafe { path(text, "a path") }).collect::<Result<_, _>>()?;
-        let reader = reader(&model)?;
+        let reader = reader(model)?;
         let image = reader.read_images(&paths).map_err(|error| Failure::input(&error))?;
-        let beside = Beside::new(progress, user, cancel)?;
-        *result = RESULTS.add(beside.predict(&model, image, probabilities != 0, reader)?);
-        Ok(())
-    })
+        Ok((image, reader))
+    };
+    // SAFETY: the caller's.
+    unsafe { answer(model, read, Asked { probabilities, progress, user, cancel }, result) }
 }
 
 /// Segments an image from the bytes of NIfTI files, one per channel, in order; `.nii` and `.nii.gz` are told apart.
@@ -236,21 +258,17 @@ pub unsafe extern "C" fn nnunet_predict_nifti(
     cancel: *const Cancel,
     result: *mut *mut Outcome,
 ) -> Status {
-    call(|| {
-        // SAFETY: the caller's.
-        let result = unsafe { target(result, "result") }?;
-        *result = std::ptr::null_mut();
-        let model = MODELS.get(model)?;
+    let read = |model: &Loaded| {
         let mut files: Vec<(&str, &[u8])> = Vec::new();
         // SAFETY: the caller's.
         for file in unsafe { values(channels, count, "channels") }? {
             // SAFETY: the caller's.
             files.push(("image.nii", unsafe { values(file.data, file.length, "channels.data") }?));
         }
-        let reader = any_reader(&model);
+        let reader = any_reader(model);
         let image = reader.read_bytes(&files).map_err(|error| Failure::input(&error))?;
-        let beside = Beside::new(progress, user, cancel)?;
-        *result = RESULTS.add(beside.predict(&model, image, probabilities != 0, reader)?);
-        Ok(())
-    })
+        Ok((image, reader))
+    };
+    // SAFETY: the caller's.
+    unsafe { answer(model, read, Asked { probabilities, progress, user, cancel }, result) }
 }
