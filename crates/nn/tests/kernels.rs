@@ -11,6 +11,10 @@ use nnunet_nn::kernels::{
 };
 use proptest::prelude::*;
 
+mod common;
+
+use common::values;
+
 /// The instruction set is a setting of the process: one test at a time.
 static ISA: Mutex<()> = Mutex::new(());
 
@@ -20,19 +24,6 @@ fn with<T>(isa: Isa, f: impl FnOnce() -> T) -> T {
     let result = f();
     set_isa(Isa::Avx512);
     result
-}
-
-/// Numbers from −1 to 1 that look random.
-fn values(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..n)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / 8_388_608.0 - 1.0
-        })
-        .collect()
 }
 
 fn distance(found: &[f32], expected: &[f32]) -> f64 {
