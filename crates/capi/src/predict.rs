@@ -232,6 +232,7 @@ pub unsafe extern "C" fn nnunet_predict_files(
         let paths: Vec<_> =
             paths.iter().map(|&text| unsafe { path(text, "a path") }).collect::<Result<_, _>>()?;
         let reader = reader(model)?;
+        nnunet_image::check_channel_places(&*reader, &paths).map_err(|error| Failure::input(&error))?;
         let image = reader.read_images(&paths).map_err(|error| Failure::input(&error))?;
         Ok((image, reader))
     };

@@ -325,6 +325,9 @@ pub(crate) struct PredictArgs {
     /// Which share this run takes, from 0
     #[arg(long, default_value_t = 0, value_name = "K")]
     pub(crate) part_id: usize,
+    /// Accept channels of a case whose headers place them elsewhere than the first
+    #[arg(long)]
+    pub(crate) allow_misplaced_channels: bool,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     /// Most memory for a case, in GB; larger cases are predicted in blocks [default: no limit]

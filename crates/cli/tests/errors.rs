@@ -58,6 +58,20 @@ fn channels_of_different_shape_or_spacing() {
 }
 
 #[test]
+fn channels_that_lie_elsewhere_are_a_warning_before_training() {
+    let sandbox = Sandbox::new(5);
+    two_channels(&sandbox);
+    let path = sandbox.raw("imagesTr/case_002_0001.nii.gz");
+    let mut image = reader_for(".nii.gz", None).unwrap().read_images(std::slice::from_ref(&path)).unwrap();
+    image.geometry.origin[1] += 20.0;
+    write_image(&path, &image).unwrap();
+    let output = sandbox.run(&["verify", "900"]);
+    let all = text(&output.stdout) + &text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{all}");
+    assert!(all.contains("case_002_0001.nii.gz") && all.contains("origin"), "{all}");
+}
+
+#[test]
 fn a_label_that_dataset_json_does_not_name() {
     let sandbox = Sandbox::new(5);
     let path = sandbox.raw("labelsTr/case_001.nii.gz");

@@ -49,7 +49,7 @@ impl fmt::Display for Finding {
 /// Checks declarations and every case of a data set, and returns everything that was found, in the order of the cases.
 ///
 /// Per case: all files are there and can be read, the channels fit together and their number is right, image and
-/// segmentation have the same shape and spacing (origin and direction: a warning), neither contains NaN, and the
+/// segmentation have the same shape and spacing (origin and direction, of channels too: a warning), neither contains NaN, and the
 /// segmentation holds no value that `dataset.json` does not name.
 pub fn verify(
     dataset: &Dataset,
@@ -186,6 +186,9 @@ impl Check<'_> {
         if let Some(labels) = &labels {
             self.labels(labels);
         }
+        if image.is_some() {
+            self.places();
+        }
         if let (Some(image), Some(labels)) = (image, labels) {
             self.pair(&image, &labels);
         }
@@ -238,6 +241,21 @@ impl Check<'_> {
                 named.join(", ")
             );
             self.error(Some(&file), text);
+        }
+    }
+
+    /// Channels that lie elsewhere are stacked all the same, as nnU-Net does.
+    fn places(&mut self) {
+        let Ok(geometries) = nnunet_image::channel_geometries(self.reader, &self.case.images) else { return };
+        let Some((_, first)) = geometries.first() else { return };
+        for (file, (_, found)) in self.case.images.iter().zip(&geometries) {
+            if !found.same_frame(first) {
+                let text = format!(
+                    "origin {:?} and direction {:?}, the first channel has {:?} and {:?}",
+                    found.origin, found.direction, first.origin, first.direction
+                );
+                self.push(Some(file), text, Severity::Warning);
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! Channels of a case from several files.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use ndarray::Array4;
 
-use crate::{Geometry, Image, ImageError};
+use crate::{CaseReader, Geometry, Image, ImageError, Parts};
 
 /// Reads each file and stacks what they hold. The geometry is that of the first; the others must have its shape and spacing.
 pub(crate) fn stack(
@@ -55,6 +56,63 @@ pub(crate) fn stack_bytes(
     // Files are read in their order, each once.
     let next = std::cell::Cell::new(0);
     stack(&names, |path| read(path, channels[next.replace(next.get() + 1)].1))
+}
+
+/// Shape (channels, z, y, x) and geometry of each file of a case. Where the format allows it, only headers are read.
+///
+/// [`CaseReader::read_images`] takes the geometry of the first file for all channels; this tells where that is not true.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn channel_geometries(
+    reader: &dyn CaseReader,
+    channels: &[PathBuf],
+) -> Result<Vec<([usize; 4], Geometry)>, ImageError> {
+    struct Shape([usize; 4]);
+    impl Parts<f32> for Shape {
+        fn start(&mut self, shape: [usize; 4]) -> ControlFlow<()> {
+            self.0 = shape;
+            ControlFlow::Break(())
+        }
+
+        fn take(&mut self, _: &[f32]) {}
+    }
+    let read = |path: &PathBuf| {
+        let mut shape = Shape([0; 4]);
+        let geometry = reader.visit_images(std::slice::from_ref(path), &mut shape)?;
+        Ok((shape.0, geometry))
+    };
+    channels.iter().map(read).collect()
+}
+
+/// Refuses channels of which a voxel lies more than half its smallest edge from where the first file has it.
+///
+/// nnU-Net warns of such channels and stacks them all the same.
+///
+/// # Errors
+/// A file that cannot be read, or lies elsewhere.
+pub fn check_channel_places(reader: &dyn CaseReader, channels: &[PathBuf]) -> Result<(), ImageError> {
+    if channels.len() < 2 {
+        return Ok(());
+    }
+    let geometries = channel_geometries(reader, channels)?;
+    let (shape, expected) = &geometries[0];
+    let allowed = 0.5 * expected.spacing.iter().copied().fold(f64::INFINITY, f64::min);
+    for (path, (_, found)) in channels.iter().zip(&geometries).skip(1) {
+        // Other spacings are refused when the files are read.
+        let found_here = Geometry { spacing: expected.spacing, ..found.clone() };
+        if expected.largest_distance(&found_here, [shape[1], shape[2], shape[3]]) > allowed {
+            let describe = |g: &Geometry| format!("{:?} with direction {:?}", g.origin, g.direction);
+            return Err(ImageError::Mismatch {
+                what: "origin (x, y, z) in mm",
+                first: channels[0].clone(),
+                other: path.clone(),
+                expected: describe(expected),
+                found: describe(found),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A case without files.

@@ -47,6 +47,33 @@ impl Geometry {
     }
 }
 
+impl Geometry {
+    /// The largest distance in millimetres between voxels of the same index on two grids of `shape` voxels (z, y, x): that of
+    /// the grids' corners which lie farthest apart.
+    ///
+    /// ```
+    /// use nnunet_image::Geometry;
+    ///
+    /// let geometry = Geometry::default();
+    /// let moved = Geometry { origin: [0.0, 3.0, 4.0], ..Geometry::default() };
+    /// assert_eq!(geometry.largest_distance(&moved, [10, 20, 20]), 5.0);
+    /// ```
+    pub fn largest_distance(&self, other: &Self, shape: [usize; 3]) -> f64 {
+        (0..8).map(|corner| self.distance_at_corner(other, shape, corner)).fold(0.0, f64::max)
+    }
+
+    /// Bit k of `corner` tells whether it lies at the end of the index axis x, y, z.
+    fn distance_at_corner(&self, other: &Self, shape: [usize; 3], corner: usize) -> f64 {
+        let index: [f64; 3] = std::array::from_fn(|k| {
+            if corner >> k & 1 == 1 { shape[2 - k].saturating_sub(1) as f64 } else { 0.0 }
+        });
+        let place = |g: &Self, i: usize| {
+            g.origin[i] + (0..3).map(|k| g.direction[i][k] * g.spacing[2 - k] * index[k]).sum::<f64>()
+        };
+        (0..3).map(|i| (place(self, i) - place(other, i)).powi(2)).sum::<f64>().sqrt()
+    }
+}
+
 /// Determinant of a 3 × 3 matrix.
 pub(crate) fn determinant(r: &[[f64; 3]; 3]) -> f64 {
     r[0][0] * (r[1][1] * r[2][2] - r[1][2] * r[2][1]) - r[0][1] * (r[1][0] * r[2][2] - r[1][2] * r[2][0])

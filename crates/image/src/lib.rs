@@ -67,6 +67,7 @@ mod stored;
 mod tiff;
 mod transpose;
 
+pub use channels::{channel_geometries, check_channel_places};
 pub use components::{
     Components, Connectivity, connected_components, keep_largest_components, mask_components,
 };

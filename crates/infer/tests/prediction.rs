@@ -160,6 +160,32 @@ fn a_case_that_fails_does_not_stop_the_others() {
 }
 
 #[test]
+fn channels_that_lie_elsewhere_are_refused_or_accepted_on_request() {
+    let place = Workplace::new(1);
+    let predictor = place.open(None, quiet());
+    let (id, mut files) = place.case("case", [8, 9, 9]);
+    let mut second = |name: &str, origin: [f64; 3]| {
+        let path = place.path(name);
+        let mut moved = image([8, 9, 9]);
+        moved.geometry.origin = origin;
+        write_image(&path, &moved).unwrap();
+        files.truncate(1);
+        files.push(path);
+        files.clone()
+    };
+    let far = vec![(id.clone(), second("far_0001.nii.gz", [5.0, -3.0, 3.5]))];
+    let near = vec![(id, second("near_0001.nii.gz", [5.0, -3.0, 2.2]))];
+    let run = |cases: &[_], allow_misplaced_channels| {
+        let options = BatchOptions { allow_misplaced_channels, ..BatchOptions::default() };
+        predictor.predict_files(cases, &place.path("out"), &options, &|_| {}).remove(0).1
+    };
+    expect_error(&run(&far, false), &["far_0001.nii.gz", "origin", "3.5", "case_0000.nii.gz"]);
+    // What comes next: the model has one channel.
+    expect_error(&run(&far, true), &["2 channels"]);
+    expect_error(&run(&near, false), &["2 channels"]);
+}
+
+#[test]
 fn an_output_folder_that_cannot_be_written_fails_every_case_at_once() {
     let place = Workplace::new(1);
     let predictor = place.open(None, quiet());

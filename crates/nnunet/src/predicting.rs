@@ -40,6 +40,8 @@ pub struct PredictRequest {
     pub keep_existing: bool,
     /// Folder with the segmentations of the previous stage, for the second stage of a cascade.
     pub previous_stage: Option<PathBuf>,
+    /// Accept channels whose files say that they lie elsewhere than the first one.
+    pub allow_misplaced_channels: bool,
     /// Ends the predictions early.
     pub cancel: CancelToken,
     /// Among how many runs the cases are shared.
@@ -63,6 +65,7 @@ impl PredictRequest {
             probabilities_as_nifti: false,
             keep_existing: false,
             previous_stage: None,
+            allow_misplaced_channels: false,
             cancel: CancelToken::new(),
             num_parts: 1,
             part_id: 0,
@@ -115,6 +118,7 @@ pub fn predict(
         probabilities_as_nifti: request.probabilities_as_nifti,
         keep_existing: request.keep_existing,
         previous_stage: request.previous_stage.clone(),
+        allow_misplaced_channels: request.allow_misplaced_channels,
         cancel: request.cancel.clone(),
     };
     for name in ["dataset.json", "plans.json"] {

@@ -27,6 +27,7 @@ pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
         device: device_spec(&args.compute)?,
         save_probabilities: args.save_probabilities,
         probabilities_as_nifti: args.save_probabilities_nifti,
+        allow_misplaced_channels: args.allow_misplaced_channels,
         keep_existing: args.continue_prediction,
         previous_stage: args.previous_stage.clone(),
         cancel: CancelToken::new(),

@@ -21,6 +21,8 @@ pub struct BatchOptions {
     pub keep_existing: bool,
     /// Folder with the previous stage's segmentations, `<case><ending>`, for a configuration that continues them.
     pub previous_stage: Option<PathBuf>,
+    /// Accept channels whose files say that they lie elsewhere than the first one, as nnU-Net does with a warning.
+    pub allow_misplaced_channels: bool,
     /// Ends the predictions early; the cases that are left fail.
     pub cancel: CancelToken,
 }

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use ndarray::ArrayView4;
-use nnunet_image::Progress;
+use nnunet_image::{Progress, check_channel_places};
 use nnunet_preprocess::{CaseProperties, PreprocessedCase, Store};
 
 use super::Predictor;
@@ -60,6 +60,9 @@ impl Predictor {
                 }
                 None => None,
             };
+            if !options.allow_misplaced_channels {
+                check_channel_places(&*output.reader, files)?;
+            }
             let image = output.reader.read_images(files)?;
             let case = CaseInput { image, previous, region: None, cancel: options.cancel.clone() };
             self.prepare(case).map_err(|error| match error {
