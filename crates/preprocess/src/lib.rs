@@ -17,6 +17,7 @@ mod case;
 mod chunked;
 mod dataset;
 mod error;
+mod frame;
 mod locations;
 mod normalize;
 mod npy;
@@ -28,6 +29,7 @@ pub use case::{
 };
 pub use dataset::{preprocess_dataset, preprocess_dataset_as};
 pub use error::PreprocessError;
+pub use frame::CaseFrame;
 pub use locations::{ClassKey, ClassLocations, class_locations};
 pub use normalize::normalize;
 pub use previous_stage::PreviousStage;

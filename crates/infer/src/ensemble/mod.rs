@@ -9,6 +9,7 @@ use ndarray::{Array3, ArrayView4};
 use nnunet_fingerprint::LabelRules;
 use nnunet_image::npz::Spill;
 use nnunet_image::{CaseReader, LabelMap, Progress};
+use nnunet_preprocess::CaseFrame;
 use rayon::prelude::*;
 
 use mean::{Decided, Mean, Members};
@@ -81,7 +82,7 @@ impl Ensemble<'_> {
 
     fn one(&self, id: &str, files: &[PathBuf], output: &Path) -> Result<(), InferError> {
         let Some(first) = files.first() else { return Ok(()) };
-        let properties = Properties::read(&first.with_extension(""))?;
+        let properties = CaseFrame::read(&first.with_extension(""))?;
         let stem = output.join(id);
         let mut members = Members::open(files)?;
         let mut mean = Mean::of(&mut members)?;

@@ -6,6 +6,8 @@ use nnunet_image::LabelMap;
 #[cfg(feature = "npz")]
 use nnunet_image::npz::Spill;
 use nnunet_image::{CaseReader, reader_by_name};
+#[cfg(feature = "npz")]
+use nnunet_preprocess::CaseFrame;
 use nnunet_preprocess::CaseProperties;
 
 use super::predicted::Predicted;
@@ -107,7 +109,7 @@ impl<'a> Output<'a> {
             }
         }
         if self.options.save_probabilities {
-            Properties::of(properties).write(&self.file(id, ""), self.reader.name())?;
+            CaseFrame::of(properties).write(&self.file(id, ""), self.reader.name())?;
             spill.write_npz(&self.file(id, ".npz"), "probabilities", &[heads, z, y, x])?;
         }
         Ok(labels)

@@ -5,61 +5,28 @@ use std::path::Path;
 use nnunet_fingerprint::json;
 use nnunet_image::Geometry;
 use nnunet_nn::weights::pickle::{Plain, read_plain, write_plain};
-use nnunet_preprocess::CaseProperties;
-use serde::{Deserialize, Serialize};
+use nnunet_preprocess::CaseFrame;
 
 use crate::InferError;
 
-/// `<case>.json`: what preprocessing did, under the reference's names.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Properties {
-    spacing: [f64; 3],
-    origin: [f64; 3],
-    direction: [[f64; 3]; 3],
-    axes_in_file: usize,
-    /// Which way the axes of the file point, where the reader turned the image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    file_axes: Option<String>,
-    shape_before_cropping: [usize; 3],
-    bbox_used_for_cropping: [[usize; 2]; 3],
-    shape_after_cropping_and_before_resampling: [usize; 3],
-}
-
-impl Properties {
-    pub(crate) fn of(case: &CaseProperties) -> Self {
-        Self {
-            spacing: case.spacing,
-            origin: case.geometry.origin,
-            direction: case.geometry.direction,
-            axes_in_file: case.geometry.dims,
-            file_axes: case.geometry.file_axes.map(|code| code.to_string()),
-            shape_before_cropping: case.shape_before_cropping,
-            bbox_used_for_cropping: std::array::from_fn(|axis| [case.bbox.start[axis], case.bbox.end[axis]]),
-            shape_after_cropping_and_before_resampling: case.shape_after_cropping,
-        }
-    }
-
-    pub(crate) fn geometry(&self) -> Geometry {
-        Geometry {
-            spacing: self.spacing,
-            origin: self.origin,
-            direction: self.direction,
-            dims: self.axes_in_file,
-            file_axes: self.file_axes.as_ref().and_then(|code| code.parse().ok()),
-        }
-    }
-
+/// [`CaseFrame`] in `<case>.json` and, as the reference's readers note it, in `<case>.pkl`.
+pub(crate) trait Properties: Sized {
     /// Writes `<stem>.json` and `<stem>.pkl`; `reader` is the name of the reader that the plans carry.
-    pub(crate) fn write(&self, stem: &Path, reader: &str) -> Result<(), InferError> {
+    fn write(&self, stem: &Path, reader: &str) -> Result<(), InferError>;
+
+    /// Reads `<stem>.json`, or the reference's `<stem>.pkl` where there is none.
+    fn read(stem: &Path) -> Result<Self, InferError>;
+}
+impl Properties for CaseFrame {
+    fn write(&self, stem: &Path, reader: &str) -> Result<(), InferError> {
         json::write(&with_ending(stem, ".json"), self)?;
         let path = with_ending(stem, ".pkl");
-        let bytes = write_plain(&self.pickle(reader));
+        let bytes = write_plain(&pickle(self, reader));
         nnunet_image::fs::write_atomic(&path, |out| out.write_all(&bytes))
             .map_err(|source| InferError::io(&path, source))
     }
 
-    /// Reads `<stem>.json`, or the reference's `<stem>.pkl` where there is none.
-    pub(crate) fn read(stem: &Path) -> Result<Self, InferError> {
+    fn read(stem: &Path) -> Result<Self, InferError> {
         let ours = with_ending(stem, ".json");
         if ours.is_file() {
             return Ok(json::read(&ours)?);
@@ -67,96 +34,96 @@ impl Properties {
         let path = with_ending(stem, ".pkl");
         let bytes = std::fs::read(&path).map_err(|source| InferError::io(&path, source))?;
         let value = read_plain(&bytes).map_err(|reason| InferError::file(&path, reason))?;
-        Self::from_pickle(&value).map_err(|key| {
+        from_pickle(&value).map_err(|key| {
             InferError::file(
                 &path,
                 format!("{key} is missing or not as nnU-Net writes it for images of its readers"),
             )
         })
     }
+}
 
-    /// As the reference's readers note it.
-    fn pickle(&self, reader: &str) -> Plain {
-        let mut entries = Vec::new();
-        match reader {
-            "NibabelIO" => entries.push(("nibabel_stuff", Plain::dict([("original_affine", self.affine())]))),
-            "NibabelIOWithReorient" => {
-                let affines = [("original_affine", self.affine()), ("reoriented_affine", self.affine())];
-                entries.push(("nibabel_stuff", Plain::dict(affines)));
-            }
-            "NaturalImage2DIO" => {}
-            _ => entries.push(("sitk_stuff", self.itk())),
+/// As the reference's readers note it.
+fn pickle(frame: &CaseFrame, reader: &str) -> Plain {
+    let mut entries = Vec::new();
+    match reader {
+        "NibabelIO" => entries.push(("nibabel_stuff", Plain::dict([("original_affine", affine(frame))]))),
+        "NibabelIOWithReorient" => {
+            let affines = [("original_affine", affine(frame)), ("reoriented_affine", affine(frame))];
+            entries.push(("nibabel_stuff", Plain::dict(affines)));
         }
-        let size = |n: usize| Plain::Int(n as i64);
-        let box_of_axis = |[start, end]: [usize; 2]| Plain::List(vec![size(start), size(end)]);
-        let bbox = self.bbox_used_for_cropping.map(box_of_axis);
-        entries.extend([
-            ("spacing", floats(&self.spacing, Plain::List)),
-            ("shape_before_cropping", Plain::Tuple(self.shape_before_cropping.map(size).to_vec())),
-            ("bbox_used_for_cropping", Plain::List(bbox.to_vec())),
-            (
-                "shape_after_cropping_and_before_resampling",
-                Plain::Tuple(self.shape_after_cropping_and_before_resampling.map(size).to_vec()),
-            ),
-        ]);
-        Plain::dict(entries)
+        "NaturalImage2DIO" => {}
+        _ => entries.push(("sitk_stuff", itk(frame))),
     }
+    let size = |n: usize| Plain::Int(n as i64);
+    let box_of_axis = |[start, end]: [usize; 2]| Plain::List(vec![size(start), size(end)]);
+    let bbox = frame.bbox_used_for_cropping.map(box_of_axis);
+    entries.extend([
+        ("spacing", floats(&frame.spacing, Plain::List)),
+        ("shape_before_cropping", Plain::Tuple(frame.shape_before_cropping.map(size).to_vec())),
+        ("bbox_used_for_cropping", Plain::List(bbox.to_vec())),
+        (
+            "shape_after_cropping_and_before_resampling",
+            Plain::Tuple(frame.shape_after_cropping_and_before_resampling.map(size).to_vec()),
+        ),
+    ]);
+    Plain::dict(entries)
+}
 
-    fn itk(&self) -> Plain {
-        let axes = self.axes_in_file.clamp(2, 3);
-        let spacing: Vec<f64> = self.spacing.iter().rev().copied().take(axes).collect();
-        let direction: Vec<f64> =
-            self.direction.iter().take(axes).flat_map(|row| row.iter().copied().take(axes)).collect();
-        Plain::dict([
-            ("spacing", floats(&spacing, Plain::Tuple)),
-            ("origin", floats(&self.origin[..axes], Plain::Tuple)),
-            ("direction", floats(&direction, Plain::Tuple)),
-        ])
-    }
+fn itk(frame: &CaseFrame) -> Plain {
+    let axes = frame.axes_in_file.clamp(2, 3);
+    let spacing: Vec<f64> = frame.spacing.iter().rev().copied().take(axes).collect();
+    let direction: Vec<f64> =
+        frame.direction.iter().take(axes).flat_map(|row| row.iter().copied().take(axes)).collect();
+    Plain::dict([
+        ("spacing", floats(&spacing, Plain::Tuple)),
+        ("origin", floats(&frame.origin[..axes], Plain::Tuple)),
+        ("direction", floats(&direction, Plain::Tuple)),
+    ])
+}
 
-    /// From voxel indices (x, y, z) to millimetres (RAS).
-    fn affine(&self) -> Plain {
-        let [sz, sy, sx] = self.spacing;
-        let row = |i: usize| {
-            let sign = if i < 2 { -1.0 } else { 1.0 };
-            let d = self.direction[i];
-            let values = [d[0] * sx, d[1] * sy, d[2] * sz, self.origin[i]].map(|v| sign * v);
-            floats(&values, Plain::List)
-        };
-        let rows = vec![row(0), row(1), row(2), floats(&[0.0, 0.0, 0.0, 1.0], Plain::List)];
-        Plain::Call("numpy".into(), "array".into(), vec![Plain::List(rows)])
-    }
+/// From voxel indices (x, y, z) to millimetres (RAS).
+fn affine(frame: &CaseFrame) -> Plain {
+    let [sz, sy, sx] = frame.spacing;
+    let row = |i: usize| {
+        let sign = if i < 2 { -1.0 } else { 1.0 };
+        let d = frame.direction[i];
+        let values = [d[0] * sx, d[1] * sy, d[2] * sz, frame.origin[i]].map(|v| sign * v);
+        floats(&values, Plain::List)
+    };
+    let rows = vec![row(0), row(1), row(2), floats(&[0.0, 0.0, 0.0, 1.0], Plain::List)];
+    Plain::Call("numpy".into(), "array".into(), vec![Plain::List(rows)])
+}
 
-    /// The error is the key that is wrong.
-    fn from_pickle(value: &Plain) -> Result<Self, &'static str> {
-        let spacing = array(value.get("spacing")).ok_or("spacing")?;
-        let (origin, direction, axes_in_file) = match (value.get("sitk_stuff"), value.get("nibabel_stuff")) {
-            (Some(itk), _) => from_itk(itk).ok_or("sitk_stuff")?,
-            (None, Some(nibabel)) => from_nibabel(nibabel).ok_or("nibabel_stuff")?,
-            _ => ([0.0; 3], Geometry::default().direction, if spacing[0] == 999.0 { 2 } else { 3 }),
-        };
-        let sizes = |value: Option<&Plain>| array(value).map(|sizes| sizes.map(|size| size as usize));
-        let key = "bbox_used_for_cropping";
-        let bbox = value.get(key).and_then(Plain::items).filter(|items| items.len() == 3).ok_or(key)?;
-        let mut boxes = [[0; 2]; 3];
-        for (to, axis) in boxes.iter_mut().zip(bbox) {
-            let pair = axis.items().filter(|pair| pair.len() == 2).ok_or(key)?;
-            for (to, end) in to.iter_mut().zip(pair) {
-                *to = end.int().and_then(|end| usize::try_from(end).ok()).ok_or(key)?;
-            }
+/// The error is the key that is wrong.
+fn from_pickle(value: &Plain) -> Result<CaseFrame, &'static str> {
+    let spacing = array(value.get("spacing")).ok_or("spacing")?;
+    let (origin, direction, axes_in_file) = match (value.get("sitk_stuff"), value.get("nibabel_stuff")) {
+        (Some(itk), _) => from_itk(itk).ok_or("sitk_stuff")?,
+        (None, Some(nibabel)) => from_nibabel(nibabel).ok_or("nibabel_stuff")?,
+        _ => ([0.0; 3], Geometry::default().direction, if spacing[0] == 999.0 { 2 } else { 3 }),
+    };
+    let sizes = |value: Option<&Plain>| array(value).map(|sizes| sizes.map(|size| size as usize));
+    let key = "bbox_used_for_cropping";
+    let bbox = value.get(key).and_then(Plain::items).filter(|items| items.len() == 3).ok_or(key)?;
+    let mut boxes = [[0; 2]; 3];
+    for (to, axis) in boxes.iter_mut().zip(bbox) {
+        let pair = axis.items().filter(|pair| pair.len() == 2).ok_or(key)?;
+        for (to, end) in to.iter_mut().zip(pair) {
+            *to = end.int().and_then(|end| usize::try_from(end).ok()).ok_or(key)?;
         }
-        let (before, after) = ("shape_before_cropping", "shape_after_cropping_and_before_resampling");
-        Ok(Self {
-            spacing,
-            origin,
-            direction,
-            axes_in_file,
-            file_axes: None,
-            shape_before_cropping: sizes(value.get(before)).ok_or(before)?,
-            bbox_used_for_cropping: boxes,
-            shape_after_cropping_and_before_resampling: sizes(value.get(after)).ok_or(after)?,
-        })
     }
+    let (before, after) = ("shape_before_cropping", "shape_after_cropping_and_before_resampling");
+    Ok(CaseFrame {
+        spacing,
+        origin,
+        direction,
+        axes_in_file,
+        file_axes: None,
+        shape_before_cropping: sizes(value.get(before)).ok_or(before)?,
+        bbox_used_for_cropping: boxes,
+        shape_after_cropping_and_before_resampling: sizes(value.get(after)).ok_or(after)?,
+    })
 }
 
 /// Origin, direction and number of axes.
@@ -221,9 +188,9 @@ pub(crate) fn with_ending(stem: &Path, ending: &str) -> std::path::PathBuf {
 mod tests {
     use super::*;
 
-    fn example(axes: usize) -> Properties {
+    fn example(axes: usize) -> CaseFrame {
         let direction = [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]];
-        Properties {
+        CaseFrame {
             spacing: [2.5, 0.5, 0.75],
             origin: [-3.5, 4.0, if axes == 2 { 0.0 } else { 7.25 }],
             direction,
@@ -243,13 +210,13 @@ mod tests {
             [("SimpleITKIO", 3), ("SimpleITKIO", 2), ("NibabelIO", 3), ("NibabelIOWithReorient", 3)]
         {
             example(axes).write(&stem, reader).unwrap();
-            assert_eq!(Properties::read(&stem).unwrap(), example(axes));
+            assert_eq!(CaseFrame::read(&stem).unwrap(), example(axes));
             std::fs::remove_file(folder.path().join("case.1.json")).unwrap();
-            let read = Properties::read(&stem).unwrap();
+            let read = CaseFrame::read(&stem).unwrap();
             assert_eq!(read, example(axes), "{reader}");
         }
         std::fs::write(folder.path().join("case.1.pkl"), b"\x80\x02}.").unwrap();
-        let error = Properties::read(&stem).unwrap_err().to_string();
+        let error = CaseFrame::read(&stem).unwrap_err().to_string();
         assert!(error.contains("case.1.pkl") && error.contains("spacing"), "{error}");
     }
 }
