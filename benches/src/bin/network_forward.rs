@@ -2,14 +2,15 @@
 //!
 //! `cargo run --release -p nnunet-benches --bin network_forward -- [WEIGHTS.safetensors] [SIZE] [RUNS]`
 //!
-//! `THREADS` and `PRECISION` in the environment set both. Prints seconds per pass, one a line. With a file, the network's weights are written there first, under the names of
-//! nnU-Net's state dictionaries, so that a peer can run the same network; `-` writes none.
+//! `THREADS` and `PRECISION` in the environment set both. Prints seconds per pass, one a line. With a file, the network's weights
+//! are written there first, under the names of nnU-Net's state dictionaries, so that a peer can run the same network; `-`
+//! writes none.
 
 use std::time::Instant;
 
 use candle_core::Device;
 use nnunet::nn::{Executor, Parameters, Precision, UNet};
-use nnunet::plan::{NetworkKind, NetworkSpec, NormSpec};
+use nnunet_benches::{Net, peak_memory};
 
 fn main() -> anyhow::Result<()> {
     let argument = |n: usize| std::env::args().nth(n);
@@ -19,19 +20,7 @@ fn main() -> anyhow::Result<()> {
     if let Ok(threads) = std::env::var("THREADS") {
         nnunet::set_threads(threads.parse()?)?;
     }
-    let spec = NetworkSpec {
-        kind: NetworkKind::PlainConvUNet,
-        dims: 3,
-        features: vec![32, 64, 128, 256, 320, 320],
-        kernel_sizes: vec![[3; 3]; 6],
-        strides: (0..6).map(|i| [if i == 0 { 1 } else { 2 }; 3]).collect(),
-        encoder_convs: vec![2; 6],
-        decoder_convs: vec![2; 5],
-        conv_bias: true,
-        norm: Some(NormSpec { eps: 1e-5, affine: true }),
-        dropout: None,
-        negative_slope: Some(0.01),
-    };
+    let spec = Net::full().spec;
     let parameters = Parameters::new(&spec, 1, 3, 0, &Device::Cpu)?;
     if let Some(path) = argument(1).filter(|path| path != "-") {
         candle_core::safetensors::save(&parameters.to_map(), path)?;
@@ -52,13 +41,6 @@ fn main() -> anyhow::Result<()> {
             eprintln!("logits {:?} …, buffers {} MB", &logits[..3], executor.workspace_bytes() >> 20);
         }
     }
-    eprintln!("peak memory {} MB", peak_memory() >> 10);
+    eprintln!("peak memory {} MB", peak_memory());
     Ok(())
-}
-
-/// Most kilobytes that the process has held.
-fn peak_memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -1,45 +1,61 @@
-//! Training iterations of the hippocampus configuration (batch 7, 40×56×40, `PlainConvUNet`), without data loading.
+//! Training iterations without data loading.
 //!
-//! `cargo run --release -p nnunet-benches --bin train_iteration [ITERATIONS]` prints seconds per iteration, one a line.
+//! `cargo run --release -p nnunet-benches --bin train_iteration [ITERATIONS] [hippocampus|default]` prints seconds per iteration,
+//! one a line: of the hippocampus configuration (batch 7, 40×56×40), or of the default 3-D network (batch 2, 128×128×128).
+//!
+//! In the environment: `THREADS`, `PRECISION` (`f32`, `bf16`), `RECOMPUTE=1` (activations are made again), `BATCH`, `SIZE`
+//! (voxels along each axis).
 
+use std::str::FromStr;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
-use nnunet::nn::{Parameters, UNet};
-use nnunet::plan::{NetworkKind, NetworkSpec, NormSpec};
+use nnunet::nn::{Parameters, Precision, UNet};
 use nnunet::train::{DeepLoss, LossRules, Sgd, SgdConfig, Targets};
-
-const BATCH: usize = 7;
-const PATCH: [usize; 3] = [40, 56, 40];
+use nnunet_benches::{Net, peak_memory};
 
 fn main() -> anyhow::Result<()> {
-    let iterations: usize = std::env::args().nth(1).map_or(Ok(3), |n| n.parse())?;
-    let stages = 4;
-    let spec = NetworkSpec {
-        kind: NetworkKind::PlainConvUNet,
-        dims: 3,
-        features: vec![32, 64, 128, 256],
-        kernel_sizes: vec![[3; 3]; stages],
-        strides: (0..stages).map(|i| [if i == 0 { 1 } else { 2 }; 3]).collect(),
-        encoder_convs: vec![2; stages],
-        decoder_convs: vec![2; stages - 1],
-        conv_bias: true,
-        norm: Some(NormSpec { eps: 1e-5, affine: true }),
-        dropout: None,
-        negative_slope: Some(0.01),
+    let argument = |n: usize| std::env::args().nth(n);
+    let iterations = argument(1).map_or(Ok(3), |n| n.parse())?;
+    let mut net = match argument(2).as_deref() {
+        None | Some("hippocampus") => Net::hippocampus(),
+        Some("default") => Net::full(),
+        Some(other) => anyhow::bail!("no network {other:?}, expected hippocampus or default"),
     };
-    let parameters = Parameters::new(&spec, 1, 3, 0, &Device::Cpu)?;
-    let network = UNet::new(&spec, 1, 3, &parameters)?;
-    let loss = DeepLoss::new(LossRules::labels(3, None, false), stages - 1);
+    if let Some(size) = variable("SIZE")? {
+        net.patch = [size; 3];
+    }
+    net.batch = variable("BATCH")?.unwrap_or(net.batch);
+    if let Some(threads) = variable("THREADS")? {
+        nnunet::set_threads(threads)?;
+    }
+    let parameters = Parameters::new(&net.spec, 1, net.classes, 0, &Device::Cpu)?;
+    let network = UNet::new(&net.spec, 1, net.classes, &parameters)?
+        .with_precision(variable("PRECISION")?.unwrap_or(Precision::F32))
+        .with_recomputation(variable("RECOMPUTE")?.unwrap_or(0) != 0);
+    iterate(&net, &parameters, &network, iterations)?;
+    eprintln!("peak memory {} MB", peak_memory());
+    Ok(())
+}
+
+/// What the environment says under a name.
+fn variable<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    name: &str,
+) -> anyhow::Result<Option<T>> {
+    Ok(std::env::var(name).ok().map(|text| text.parse()).transpose()?)
+}
+
+fn iterate(net: &Net, parameters: &Parameters, network: &UNet, iterations: usize) -> anyhow::Result<()> {
+    let heads = net.spec.features.len() - 1;
+    let loss = DeepLoss::new(LossRules::labels(net.classes, None, false), heads);
     let named = parameters.names().iter().cloned().zip(parameters.vars().iter().cloned());
     let mut optimiser = Sgd::new(named.collect(), SgdConfig::default());
-    let [z, y, x] = PATCH;
-    let input = Tensor::randn(0f32, 1.0, (BATCH, 1, z, y, x), &Device::Cpu)?;
-    let targets: Vec<Targets> = [1, 2, 4]
-        .iter()
-        .map(|s| {
-            let shape = [BATCH, z / s, y / s, x / s];
-            let labels = (0..shape.iter().product::<usize>()).map(|i| (i * 7 % 3) as i16).collect();
+    let [z, y, x] = net.patch;
+    let input = Tensor::randn(0f32, 1.0, (net.batch, 1, z, y, x), &Device::Cpu)?;
+    let targets: Vec<Targets> = (0..heads)
+        .map(|head| {
+            let shape = [net.batch, z >> head, y >> head, x >> head];
+            let labels = (0..shape.iter().product::<usize>()).map(|i| (i * 7 % net.classes) as i16).collect();
             Targets::new(shape, labels)
         })
         .collect::<Result<_, _>>()?;
@@ -48,13 +64,14 @@ fn main() -> anyhow::Result<()> {
         let outputs = network.forward_deep(&input)?;
         let forward = begun.elapsed();
         let (sum, value) = loss.loss(&outputs, &targets)?;
+        drop(outputs);
         let gradients = sum.backward()?;
         let backward = begun.elapsed() - forward;
         let norm = optimiser.gradient_norm(&gradients)?;
         optimiser.step(&gradients, norm, 0.01)?;
         let total = begun.elapsed();
         eprintln!(
-            "loss {value:.4}: forward {forward:.2?}, loss and backward {backward:.2?}, all {total:.2?}"
+            "loss {value:.6}: forward {forward:.2?}, loss and backward {backward:.2?}, all {total:.2?}"
         );
         println!("{:.3}", total.as_secs_f64());
     }

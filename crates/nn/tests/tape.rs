@@ -97,6 +97,40 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(2),
+        ..ProptestConfig::with_cases(24)
+    })]
+
+    #[test]
+    fn activations_that_are_made_again_give_the_same_bits(drawn in drawn(), bf16 in any::<bool>(), more in 0usize..4) {
+        let mut drawn = drawn;
+        // Longer stages than the networks have that are planned.
+        drawn.spec.encoder_convs[0] += more;
+        drawn.spec.decoder_convs[0] += more / 2;
+        let parameters = Parameters::new(&drawn.spec, drawn.channels, drawn.classes, 0, &Device::Cpu).unwrap();
+        fill(&parameters);
+        let network = UNet::new(&drawn.spec, drawn.channels, drawn.classes, &parameters).unwrap();
+        let network = network.with_precision(if bf16 { Precision::Bf16 } else { Precision::F32 });
+        let [z, y, x] = drawn.size;
+        let input = Var::from_tensor(&wave(&[2, drawn.channels, z, y, x], 0.9)).unwrap();
+        let kept = network.forward_deep(&input).unwrap();
+        let expected = results(&kept, &input, &parameters);
+        let network = network.with_recomputation(true);
+        let again = network.forward_deep(&input).unwrap();
+        let bits = |(logits, gradients): &(Vec<Vec<f32>>, Vec<Option<Vec<f32>>>)| {
+            let all = logits.iter().chain(gradients.iter().flatten());
+            all.map(|values| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>()).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(bits(&results(&again, &input, &parameters)), bits(&expected));
+        // Once more, when the first gradients have used up what was kept.
+        prop_assert_eq!(bits(&results(&again, &input, &parameters)), bits(&expected));
+        prop_assert_eq!(bits(&results(&kept, &input, &parameters)), bits(&expected));
+    }
+}
+
 #[test]
 fn a_head_without_part_in_the_loss_has_no_gradient() {
     let spec = common::small(nnunet_plan::NetworkKind::PlainConvUNet, 3);

@@ -55,6 +55,10 @@ pub struct TrainOptions {
     /// The arithmetic of convolutions; weights, their gradients and the loss are in f32 in any case.
     #[serde(skip)]
     pub precision: Precision,
+    /// Whether most activations are made again for the gradients instead of being kept, false: less memory, more time, the same
+    /// numbers to the last bit. On the CPU alone.
+    #[serde(skip)]
+    pub recompute: bool,
     /// The device that the network runs on; the CPU if none.
     #[serde(skip)]
     pub accelerator: Option<Accelerator>,
@@ -94,6 +98,7 @@ impl Default for TrainOptions {
             augmentation: AugmentOptions::default(),
             pretrained: None,
             precision: Precision::Auto,
+            recompute: false,
             accelerator: None,
             stop: StopToken::default(),
             cluster: Cluster::default(),

@@ -79,6 +79,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         seed: args.seed,
         pretrained: args.pretrained.clone(),
         precision: args.compute.precision.into(),
+        recompute: args.recompute,
         ..defaults
     })
 }

@@ -27,6 +27,7 @@ pub struct UNet {
     lowest: Option<(Tensor, Tensor)>,
     graph: Arc<Graph>,
     precision: Precision,
+    recompute: bool,
     spec: NetworkSpec,
     in_channels: usize,
     divisor: [usize; 3],
@@ -83,6 +84,7 @@ impl UNet {
             weights,
             lowest,
             precision: Precision::F32,
+            recompute: false,
             spec: spec.clone(),
             in_channels,
             divisor,
@@ -96,6 +98,15 @@ impl UNet {
     /// gradients, statistics and logits stay in f32.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
+    }
+
+    /// The same network, trained with less memory and more time if `recompute` is set: of the activations, only those at the
+    /// ends of stages and residual blocks are kept between the passes, and the others are made again for the gradients, which
+    /// are the same to the last bit.
+    ///
+    /// Of the default 3-D network this keeps a third; networks on devices keep everything in any case.
+    pub fn with_recomputation(self, recompute: bool) -> Self {
+        Self { recompute, ..self }
     }
 
     /// What the voxels of the input must be divisible by along z, y, x.
@@ -130,7 +141,8 @@ impl UNet {
             return Err(NnError::Unsupported("dropout is not supported in training yet".to_owned()));
         }
         let x = self.channels_last(x)?;
-        let mut outputs = forward_deep(&self.graph, &x, &self.weights, Products::of(self.precision))?;
+        let products = Products::of(self.precision);
+        let mut outputs = forward_deep(&self.graph, &x, &self.weights, products, self.recompute)?;
         if let (Some((weight, bias)), Some(lowest)) = (&self.lowest, outputs.first_mut()) {
             let geometry = ConvGeometry::same([1; 3], [1; 3]);
             *lowest = conv(lowest, &spatial(weight)?, Some(bias), &geometry)?;

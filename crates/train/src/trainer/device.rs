@@ -38,6 +38,9 @@ impl OnDevice {
         if !options.cluster.is_alone() {
             return Err(host_only("cluster", "several ranks", "one; train on several with --device cpu"));
         }
+        if options.recompute {
+            return Err(host_only("recompute", "true", "false; recompute with --device cpu"));
+        }
         let rule = SgdRule { momentum, weight_decay: options.weight_decay, clip: options.clip, lr: 0.0 };
         let engine = accelerator.engine();
         let kind = Accelerator::kind(options.precision);

@@ -56,7 +56,8 @@ impl TrainSetup {
         self.options.loss.check(&rules)?;
         let parameters = Parameters::new(&spec, channels, heads, self.options.seed, &self.device)?;
         let network = UNet::new(&spec, channels, heads, &parameters)?;
-        let network = network.with_precision(self.options.precision);
+        let network =
+            network.with_precision(self.options.precision).with_recomputation(self.options.recompute);
         let mut scales = spec.deep_supervision_scales();
         let outputs = if self.options.deep_supervision { scales.len() } else { 1 };
         let loss = DeepLoss::new(rules, outputs);

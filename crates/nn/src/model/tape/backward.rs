@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::forward::{Kept, Pass, Weights};
-use super::graph::{Graph, Node, UnitNode, Weight};
+use super::forward::{Pass, Weights};
+use super::graph::{Act, Graph, Node, UnitNode, Weight};
 use crate::kernels::{
     ConvGeometry, Dims, backward_in_place, conv_transpose_backward_data, conv_transpose_backward_weights,
     input_gradient, split, sum_channels, weight_gradient,
@@ -14,7 +14,8 @@ const CHUNK: usize = 1 << 14;
 
 /// Gradients of activations that have not been passed on yet, and of all weights.
 struct Gradients<'a> {
-    pass: &'a Pass,
+    graph: &'a Graph,
+    pass: Pass,
     weights: Weights<'a>,
     /// Whether the gradient of the input is wanted.
     input: bool,
@@ -24,16 +25,17 @@ struct Gradients<'a> {
 
 impl Graph {
     /// Gradients of the input, if wanted, and of all weights, from those of the logits (lowest resolution first; none where
-    /// a head has none).
+    /// a head has none). Activations are given back as soon as they are no longer wanted.
     pub(super) fn backward(
         &self,
-        pass: &Pass,
+        pass: Pass,
         weights: Weights<'_>,
         of_logits: &[&[f32]],
         input: bool,
     ) -> (Option<Vec<f32>>, Vec<f32>) {
         let acts = (0..self.acts).map(|_| None).collect();
-        let mut gradients = Gradients { pass, weights, input, acts, of_weights: vec![0.0; self.weights] };
+        let of_weights = vec![0.0; self.weights];
+        let mut gradients = Gradients { graph: self, pass, weights, input, acts, of_weights };
         let mut heads = of_logits.iter().rev();
         for node in self.nodes.iter().rev() {
             match node {
@@ -54,6 +56,9 @@ impl Graph {
                     gradients.join(weight, bias.as_ref(), [*low, *skip, *output]);
                 }
             }
+            if let Some(output) = node.output() {
+                gradients.pass.free(output);
+            }
         }
         (gradients.acts[0].take(), gradients.of_weights)
     }
@@ -65,7 +70,7 @@ impl Gradients<'_> {
     }
 
     /// Adds to the gradient of an activation.
-    fn add(&mut self, act: usize, values: Vec<f32>) {
+    fn add(&mut self, act: Act, values: Vec<f32>) {
         match &mut self.acts[act] {
             None => self.acts[act] = Some(values),
             Some(sum) => {
@@ -77,17 +82,21 @@ impl Gradients<'_> {
     }
 
     /// Passes the gradient of a convolution's output on to weight and input.
-    fn conv(&mut self, weight: &Weight, geometry: &ConvGeometry, input: usize, dy: &[f32]) {
-        let (x, channels) = (self.pass.act(input), weight.shape[0]);
-        let dw = weight_gradient(x.source(), x.dims, dy, channels, geometry);
+    fn conv(&mut self, weight: &Weight, geometry: &ConvGeometry, input: Act, dy: &[f32]) {
+        let channels = weight.shape[0];
+        let x = self.pass.restore(self.graph, input, self.weights);
+        let (dims, dw) = (x.dims, weight_gradient(x.source(), x.dims, dy, channels, geometry));
         self.set(weight, &dw);
+        if self.graph.is_join(input) {
+            self.pass.free(input);
+        }
         if input != 0 || self.input {
             let w = self.weights.of(weight);
-            self.add(input, input_gradient(dy, x.dims, w, channels, geometry, self.weights.products));
+            self.add(input, input_gradient(dy, dims, w, channels, geometry, self.weights.products));
         }
     }
 
-    fn head(&mut self, weight: &Weight, bias: &Weight, input: usize, dy: &[f32]) {
+    fn head(&mut self, weight: &Weight, bias: &Weight, input: Act, dy: &[f32]) {
         // A head without part in the loss has a gradient of zeros.
         if is_zero(dy) {
             return;
@@ -96,9 +105,9 @@ impl Gradients<'_> {
         self.conv(weight, &ConvGeometry::same([1; 3], [1; 3]), input, dy);
     }
 
-    fn unit(&mut self, unit: &UnitNode, input: usize, output: usize) {
+    fn unit(&mut self, unit: &UnitNode, input: Act, output: Act) {
         let Some(mut dy) = self.acts[output].take() else { return };
-        let y = self.pass.act(output);
+        let y = self.pass.restore(self.graph, output, self.weights);
         let channels = y.dims.channels;
         match &y.norm {
             Some(saved) => {
@@ -121,42 +130,46 @@ impl Gradients<'_> {
                 }
             }
         }
+        self.pass.free(output);
         self.conv(&unit.weight, &unit.geometry, input, &dy);
     }
 
-    fn pool(&mut self, stride: [usize; 3], input: usize, output: usize) {
+    fn pool(&mut self, stride: [usize; 3], input: Act, output: Act) {
         let Some(dy) = self.acts[output].take() else { return };
         if input != 0 || self.input {
-            let dx = pool_backward(&dy, self.pass.act(input).dims, stride);
+            let dx = pool_backward(&dy, self.pass.dims(input), stride);
             self.add(input, dx);
         }
     }
 
-    fn merge(&mut self, main: usize, other: usize, output: usize, slope: f32) {
+    fn merge(&mut self, main: Act, other: Act, output: Act, slope: f32) {
         let Some(mut dy) = self.acts[output].take() else { return };
-        activation_backward(&self.pass.act(output).values, &mut dy, slope);
+        let y = self.pass.restore(self.graph, output, self.weights);
+        activation_backward(&y.values, &mut dy, slope);
+        self.pass.free(output);
         if other != 0 || self.input {
             self.add(other, dy.clone());
         }
         self.add(main, dy);
     }
 
-    fn join(&mut self, weight: &Weight, bias: Option<&Weight>, [low, skip, output]: [usize; 3]) {
+    fn join(&mut self, weight: &Weight, bias: Option<&Weight>, [low, skip, output]: [Act; 3]) {
         let Some(dy) = self.acts[output].take() else { return };
         let channels = weight.shape[1];
         let stride = std::array::from_fn(|a| weight.shape[2 + a]);
-        let (up, beside) = split(&dy, channels, self.pass.act(skip).dims.channels);
+        let (up, beside) = split(&dy, channels, self.pass.dims(skip).channels);
         drop(dy);
         self.add(skip, beside);
-        let x: &Kept = self.pass.act(low);
-        let values = x.source().collect(x.dims);
-        let (dw, dbias) = conv_transpose_backward_weights(&values, x.dims, &up, channels, stride);
+        let x = self.pass.restore(self.graph, low, self.weights);
+        let (dims, values) = (x.dims, x.source().collect(x.dims));
+        let (dw, dbias) = conv_transpose_backward_weights(&values, dims, &up, channels, stride);
+        drop(values);
         self.set(weight, &dw);
         if let Some(bias) = bias {
             self.set(bias, &dbias);
         }
         let w = self.weights.of(weight);
-        self.add(low, conv_transpose_backward_data(&up, x.dims, w, channels, stride));
+        self.add(low, conv_transpose_backward_data(&up, dims, w, channels, stride));
     }
 }
 

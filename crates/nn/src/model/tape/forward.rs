@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::graph::{Graph, Node, UnitNode, Weight};
+use super::graph::{Act, Graph, Node, UnitNode, Weight};
 use crate::kernels::{
     ChannelMap, ConvGeometry, Dims, NormSaved, Prepared, Products, Source, average_pool, forward_plan, merge,
     up_plans,
@@ -26,9 +26,10 @@ impl Kept {
     }
 }
 
-/// Activations by number, and what the network gives out, lowest resolution first.
+/// Activations by number, as far as they are there, and what the network gives out, lowest resolution first.
 pub(super) struct Pass {
-    pub(super) acts: Vec<Option<Kept>>,
+    acts: Vec<Option<Kept>>,
+    dims: Vec<Dims>,
     pub(super) logits: Vec<(Vec<f32>, Dims)>,
 }
 
@@ -50,20 +51,54 @@ impl<'a> Weights<'a> {
 }
 
 impl Graph {
-    /// Runs all nodes; keeps every activation.
-    pub(super) fn forward(&self, input: Vec<f32>, dims: Dims, weights: Weights<'_>) -> Pass {
-        let mut pass = Pass { acts: (0..self.acts).map(|_| None).collect(), logits: Vec::new() };
-        pass.acts[0] = Some(Kept::plain(input, dims));
-        for node in &self.nodes {
+    /// Runs all nodes; keeps every activation, or, if they are to be made again, those that end a block or a stage.
+    pub(super) fn forward(&self, input: Vec<f32>, dims: Dims, weights: Weights<'_>, again: bool) -> Pass {
+        let none = Dims { batch: 0, space: [0; 3], channels: 0 };
+        let acts = (0..self.acts).map(|_| None).collect();
+        let mut pass = Pass { acts, dims: vec![none; self.acts], logits: Vec::new() };
+        pass.put(0, Kept::plain(input, dims));
+        for (number, node) in self.nodes.iter().enumerate() {
             pass.run(node, weights);
+            for act in self.read_last_by(number).filter(|_| again) {
+                pass.free(act);
+            }
         }
         pass
     }
 }
 
 impl Pass {
-    pub(super) fn act(&self, number: usize) -> &Kept {
+    /// An activation that is there.
+    pub(super) fn act(&self, number: Act) -> &Kept {
         self.acts[number].as_ref().expect("nodes come after those that they read")
+    }
+
+    pub(super) fn dims(&self, number: Act) -> Dims {
+        self.dims[number]
+    }
+
+    /// Gives an activation's memory back.
+    pub(super) fn free(&mut self, number: Act) {
+        self.acts[number] = None;
+    }
+
+    /// An activation, made again from those that are there if it is not.
+    pub(super) fn restore(&mut self, graph: &Graph, number: Act, weights: Weights<'_>) -> &Kept {
+        if let (None, Some(node)) = (&self.acts[number], graph.maker(number)) {
+            for act in node.inputs() {
+                self.restore(graph, act, weights);
+            }
+            self.run(node, weights);
+            for act in node.inputs().filter(|act| graph.is_join(*act)) {
+                self.free(act);
+            }
+        }
+        self.act(number)
+    }
+
+    fn put(&mut self, number: Act, kept: Kept) {
+        self.dims[number] = kept.dims;
+        self.acts[number] = Some(kept);
     }
 
     fn run(&mut self, node: &Node, weights: Weights<'_>) {
@@ -107,7 +142,7 @@ impl Pass {
                 return;
             }
         };
-        self.acts[number] = Some(kept);
+        self.put(number, kept);
     }
 }
 

@@ -77,6 +77,32 @@ pub(in crate::model) enum Node {
     },
 }
 
+impl Node {
+    /// The activations that it reads.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = Act> {
+        let (first, second) = match self {
+            Self::Unit { input, .. }
+            | Self::Pool { input, .. }
+            | Self::Tap { input }
+            | Self::Head { input, .. } => (*input, None),
+            Self::Merge { main, other, .. } => (*main, Some(*other)),
+            Self::Join { low, skip, .. } => (*low, Some(*skip)),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    /// The activation that it makes.
+    pub(super) fn output(&self) -> Option<Act> {
+        match self {
+            Self::Unit { output, .. }
+            | Self::Pool { output, .. }
+            | Self::Merge { output, .. }
+            | Self::Join { output, .. } => Some(*output),
+            Self::Tap { .. } | Self::Head { .. } => None,
+        }
+    }
+}
+
 /// A network; activation number 0 is the input.
 #[derive(Debug, Clone)]
 pub(in crate::model) struct Graph {
@@ -84,13 +110,26 @@ pub(in crate::model) struct Graph {
     pub(in crate::model) acts: usize,
     /// Values of all weights.
     pub(in crate::model) weights: usize,
+    /// What is known of each activation.
+    lives: Vec<Life>,
+}
+
+/// Where an activation comes from and how long it is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+struct Life {
+    /// The node that makes it; none for the input.
+    maker: Option<usize>,
+    /// The last node that reads it.
+    last_reader: usize,
+    /// Whether it ends a block or a stage: the others can be made again from these.
+    end: bool,
 }
 
 impl Graph {
     /// The graph of a network over the given weights; those of the head of the lowest resolution are not among them if there
     /// are others, since it may have no part in the loss and then must have no gradient.
     pub(in crate::model) fn new(network: &Network, weights: &[Tensor]) -> Result<Self> {
-        let mut builder = Builder { nodes: Vec::new(), acts: 1, starts: HashMap::new() };
+        let mut builder = Builder { nodes: Vec::new(), acts: 1, starts: HashMap::new(), ends: vec![0] };
         let mut start = 0;
         for weight in weights {
             builder.starts.insert(weight.id(), start);
@@ -99,6 +138,7 @@ impl Graph {
         let mut x = 0;
         if let Some(stem) = &network.stem {
             x = builder.unit(stem, x)?;
+            builder.ends.push(x);
         }
         let mut skips = Vec::new();
         for stage in &network.stages {
@@ -108,6 +148,7 @@ impl Graph {
                     Layer::Residual(block) => builder.residual(block, x)?,
                 };
             }
+            builder.ends.push(x);
             skips.push(x);
         }
         skips.pop();
@@ -121,6 +162,7 @@ impl Graph {
             for unit in &stage.units {
                 x = builder.unit(unit, x)?;
             }
+            builder.ends.push(x);
             if network.lowest_head().is_some_and(|(weight, _)| weight.id() == stage.head_weight.id()) {
                 builder.nodes.push(Node::Tap { input: x });
                 continue;
@@ -128,7 +170,24 @@ impl Graph {
             let (weight, bias) = (builder.weight(&stage.head_weight)?, builder.weight(&stage.head_bias)?);
             builder.nodes.push(Node::Head { weight, bias, input: x });
         }
-        Ok(Self { nodes: builder.nodes, acts: builder.acts, weights: start })
+        let lives = builder.lives();
+        Ok(Self { nodes: builder.nodes, acts: builder.acts, weights: start, lives })
+    }
+
+    /// The node that makes an activation; none for the input.
+    pub(super) fn maker(&self, act: Act) -> Option<&Node> {
+        self.lives[act].maker.map(|number| &self.nodes[number])
+    }
+
+    /// Whether an activation is a copy of others and a transposed convolution: large, and cheap to make again.
+    pub(super) fn is_join(&self, act: Act) -> bool {
+        matches!(self.maker(act), Some(Node::Join { .. }))
+    }
+
+    /// What node number `number` is the last to read, of the activations that can be made again.
+    pub(super) fn read_last_by(&self, number: usize) -> impl Iterator<Item = Act> + '_ {
+        let passing = move |act: &Act| self.lives[*act].last_reader == number && !self.lives[*act].end;
+        self.nodes[number].inputs().filter(passing)
     }
 }
 
@@ -136,6 +195,8 @@ struct Builder {
     nodes: Vec<Node>,
     acts: usize,
     starts: HashMap<TensorId, usize>,
+    /// Activations that end a block or a stage.
+    ends: Vec<Act>,
 }
 
 impl Builder {
@@ -182,6 +243,23 @@ impl Builder {
         let output = self.act();
         let slope = block.slope.unwrap_or(1.0) as f32;
         self.nodes.push(Node::Merge { main, other, output, slope });
+        self.ends.push(output);
         Ok(output)
+    }
+
+    fn lives(&self) -> Vec<Life> {
+        let mut lives = vec![Life::default(); self.acts];
+        for (number, node) in self.nodes.iter().enumerate() {
+            for act in node.inputs() {
+                lives[act].last_reader = number;
+            }
+            if let Some(act) = node.output() {
+                lives[act].maker = Some(number);
+            }
+        }
+        for act in &self.ends {
+            lives[*act].end = true;
+        }
+        lives
     }
 }
