@@ -1,8 +1,6 @@
 //! What can be wrong with an image.
 
-#[cfg(feature = "files")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why an image could not be read, written or resampled.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +71,7 @@ pub enum ImageError {
     Resample(String),
 }
 
-#[cfg(feature = "files")]
+#[cfg_attr(not(feature = "files"), allow(dead_code))]
 impl ImageError {
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }

@@ -39,7 +39,6 @@
 
 mod components;
 // What formats share is not used whole by each of them.
-#[cfg(feature = "files")]
 #[cfg_attr(not(all(feature = "nifti", feature = "nrrd", feature = "metaimage")), allow(dead_code))]
 mod channels;
 mod crop;
