@@ -75,7 +75,8 @@ pub(crate) enum Products {
     /// In f32, by Winograd's minimal filtering where that takes fewer of them.
     #[default]
     Fast,
-    /// In f32, each of them: slower, with smaller rounding errors.
+    /// In f32, each of them, rounded before it is added: slower, with smaller rounding errors and the same bits with every
+    /// instruction set.
     Direct,
     /// In bf16.
     Bf16,
@@ -91,6 +92,8 @@ impl Products {
 /// One or more correlations over the same input boxes, with their weights as the kernels read them.
 pub(crate) struct Prepared {
     isa: Isa,
+    /// Products are rounded before they are added.
+    separate: bool,
     parts: Vec<Correlation>,
     method: Method,
     /// Zero beyond the last channel.
@@ -145,7 +148,7 @@ impl Prepared {
         if let Some(bias) = bias {
             padded[..bias.len()].copy_from_slice(bias);
         }
-        Self { isa, parts: parts.to_vec(), method, bias: padded }
+        Self { isa, separate: false, parts: parts.to_vec(), method, bias: padded }
     }
 
     /// Prepares weights for products of a kind.
@@ -157,7 +160,7 @@ impl Prepared {
     ) -> Self {
         match products {
             Products::Fast => Self::new(parts, weight, bias),
-            Products::Direct => Self::f32(parts, weight, bias, None),
+            Products::Direct => Self { separate: true, ..Self::f32(parts, weight, bias, None) },
             Products::Bf16 => Self::bf16(parts, weight, bias),
         }
     }
@@ -176,7 +179,7 @@ impl Prepared {
                 Method::Rounded(Box::new(Self::new(parts, weight, bias)))
             }
         };
-        Self { isa, parts: parts.to_vec(), method, bias: Vec::new() }
+        Self { isa, separate: false, parts: parts.to_vec(), method, bias: Vec::new() }
     }
 
     /// Computes all outputs; output voxels that the plans do not reach keep their values.
@@ -236,7 +239,8 @@ impl Prepared {
             let mut run = |slab: &[f32], shape: SlabShape| {
                 for (plan, weights) in self.parts.iter().zip(weights) {
                     let blocks = blocks.clone();
-                    let job = Job { plan, slab, shape, weights, bias: &self.bias, region, blocks };
+                    let separate = self.separate;
+                    let job = Job { plan, slab, shape, weights, separate, bias: &self.bias, region, blocks };
                     job.run(self.isa, shared, &mut own);
                 }
             };
@@ -274,6 +278,7 @@ struct Job<'a> {
     slab: &'a [f32],
     shape: SlabShape,
     weights: &'a PackedWeights,
+    separate: bool,
     bias: &'a [f32],
     region: Region,
     blocks: Range<usize>,
@@ -297,13 +302,17 @@ impl Job<'_> {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f")]
     unsafe fn run_avx512(&self, out: SharedOut, moments: &mut [Moments]) {
+        use super::separate::Separate;
         use super::simd::x86::Avx512;
         // SAFETY: see `rows`.
         unsafe {
-            match self.weights.block / 16 {
-                4 => self.rows::<Avx512, 4>(out, moments, 6),
-                2 => self.rows::<Avx512, 2>(out, moments, 12),
-                _ => self.rows::<Avx512, 1>(out, moments, 12),
+            match (self.weights.block / 16, self.separate) {
+                (4, false) => self.rows::<Avx512, 4>(out, moments, 6),
+                (2, false) => self.rows::<Avx512, 2>(out, moments, 12),
+                (_, false) => self.rows::<Avx512, 1>(out, moments, 12),
+                (4, true) => self.rows::<Separate<Avx512>, 4>(out, moments, 6),
+                (2, true) => self.rows::<Separate<Avx512>, 2>(out, moments, 12),
+                (_, true) => self.rows::<Separate<Avx512>, 1>(out, moments, 12),
             }
         }
     }
@@ -311,12 +320,15 @@ impl Job<'_> {
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn run_avx2(&self, out: SharedOut, moments: &mut [Moments]) {
+        use super::separate::Separate;
         use super::simd::x86::Avx2;
         // SAFETY: see `rows`.
         unsafe {
-            match self.weights.block / 8 {
-                2 => self.rows::<Avx2, 2>(out, moments, 6),
-                _ => self.rows::<Avx2, 1>(out, moments, 10),
+            match (self.weights.block / 8, self.separate) {
+                (2, false) => self.rows::<Avx2, 2>(out, moments, 6),
+                (_, false) => self.rows::<Avx2, 1>(out, moments, 10),
+                (2, true) => self.rows::<Separate<Avx2>, 2>(out, moments, 6),
+                (_, true) => self.rows::<Separate<Avx2>, 1>(out, moments, 10),
             }
         }
     }
@@ -417,6 +429,37 @@ impl Job<'_> {
                 }
             }
             mx += n;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conv::forward_plan;
+    use super::super::shape::{ConvGeometry, Dims};
+    use super::*;
+
+    #[test]
+    fn direct_products_have_the_bits_of_the_portable_kernels() {
+        let strided = ConvGeometry { kernel: [1, 3, 3], stride: [1, 2, 2], padding: [0, 1, 1] };
+        let geometries = [ConvGeometry::same([3; 3], [1; 3]), strided, ConvGeometry::same([1; 3], [1; 3])];
+        for (channels, outputs) in [(1, 8), (17, 5), (32, 64), (33, 40)] {
+            for geometry in &geometries {
+                let input = Dims { batch: 2, space: [4, 7, 15], channels };
+                let plan = forward_plan(input, outputs, geometry);
+                let value = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 500.0 - 1.0;
+                let x: Vec<f32> = (0..input.len()).map(value).collect();
+                let weight = |_, tap, c, o| value((tap * channels + c) * outputs + o);
+                let bias: Vec<f32> = (0..outputs).map(|o| value(o + 5)).collect();
+                let run = |isa: Option<Isa>| {
+                    let mut prepared = Prepared::with(Products::Direct, &[plan], weight, Some(&bias));
+                    prepared.isa = isa.unwrap_or(prepared.isa);
+                    let mut out = vec![0.0; plan.output.len()];
+                    prepared.run(Source::plain(&x, channels), &mut out, false);
+                    out
+                };
+                assert!(run(None) == run(Some(Isa::Portable)), "{channels} to {outputs}, {geometry:?}");
+            }
         }
     }
 }

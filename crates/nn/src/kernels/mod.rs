@@ -16,6 +16,7 @@ mod outer;
 mod pack;
 mod peak;
 mod portable;
+mod separate;
 mod shape;
 mod simd;
 mod source;

@@ -51,6 +51,11 @@ impl Tile {
         // SAFETY: the addresses are inside slab, weights, bias and output by the contract of `Job::rows`.
         unsafe {
             let mut acc = [[S::zero(); NZ]; NX];
+            for acc in &mut acc {
+                for (k, sum) in acc.iter_mut().enumerate() {
+                    *sum = S::load(self.bias.add(k * S::LANES));
+                }
+            }
             let mut w = self.w;
             for tz in 0..self.taps[0] {
                 for ty in 0..self.taps[1] {
@@ -72,8 +77,7 @@ impl Tile {
             }
             for (v, acc) in acc.iter().enumerate() {
                 for (k, sum) in acc.iter().enumerate() {
-                    let biased = S::add(*sum, S::load(self.bias.add(k * S::LANES)));
-                    S::store(self.out.add(v * self.out_step + k * S::LANES), biased);
+                    S::store(self.out.add(v * self.out_step + k * S::LANES), *sum);
                 }
             }
         }

@@ -42,8 +42,9 @@ impl Executor {
         Self::with(network, size, Products::of(precision))
     }
 
-    /// Prepares a network in f32 without Winograd's minimal filtering: slower, and with rounding errors as small as those of
-    /// other direct convolutions, for comparisons with results of elsewhere.
+    /// Prepares a network in f32 without Winograd's minimal filtering and without fused multiply-add: slower, with rounding
+    /// errors as small as those of other direct convolutions and convolutions of the same bits with every instruction set,
+    /// for comparisons with results of elsewhere.
     ///
     /// # Errors
     /// As [`Executor::new`].
