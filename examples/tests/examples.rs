@@ -142,3 +142,17 @@ fn the_method_runs_from_rust() {
     assert!(error.contains("Dataset902_None"), "{error}");
     assert!(fail("train_and_predict", folder.path(), &[]).contains("usage: train_and_predict"));
 }
+
+#[test]
+fn servers_answer_wrong_arguments_before_they_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    assert!(fail("service", here, &[]).contains("name the folder of a trained model"));
+    let error = fail("service", here, &["nowhere"]);
+    assert!(error.contains("cannot load the model nowhere") && error.contains("dataset.json"), "{error}");
+    assert!(fail("browser", here, &[]).contains("name the module nnunet_capi.wasm"));
+    assert!(fail("browser", here, &["nothing.wasm"]).contains("nothing.wasm is not there"));
+    std::fs::write(here.join("module.wasm"), "").unwrap();
+    let error = fail("browser", here, &["module.wasm", "nowhere"]);
+    assert!(error.contains("cannot listen at nowhere"), "{error}");
+}
