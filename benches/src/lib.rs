@@ -80,6 +80,7 @@ fn plain(features: Vec<usize>) -> NetworkSpec {
         norm: Some(NormSpec { eps: 1e-5, affine: true }),
         dropout: None,
         negative_slope: Some(0.01),
+        blocks: None,
     }
 }
 

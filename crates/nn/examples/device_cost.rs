@@ -156,6 +156,7 @@ fn spec(
         norm: Some(NormSpec { eps: 1e-5, affine: true }),
         dropout: None,
         negative_slope: Some(0.01),
+        blocks: None,
     }
 }
 

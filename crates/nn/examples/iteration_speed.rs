@@ -27,6 +27,7 @@ fn spec() -> NetworkSpec {
         norm: Some(NormSpec { eps: 1e-5, affine: true }),
         dropout: None,
         negative_slope: Some(0.01),
+        blocks: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use candle_core::Device;
+use nnunet_plan::NetworkSpec;
 
 use crate::NnError;
 
@@ -107,6 +108,24 @@ pub fn device(spec: &DeviceSpec) -> Result<Compute, NnError> {
         DeviceSpec::Cpu => Ok(host(", as asked")),
         DeviceSpec::Auto => auto(),
         DeviceSpec::Cuda(number) => cuda(*number),
+    }
+}
+
+/// [`device`] for a network: networks of other parts than nnU-Net's own run on the CPU alone, and so does training with dropout;
+/// `auto` picks it for them.
+///
+/// # Errors
+/// As [`device`]; a CUDA device was asked for by number for a network that cannot run there.
+pub fn device_for(spec: &DeviceSpec, network: &NetworkSpec, training: bool) -> Result<Compute, NnError> {
+    let drops = training && network.dropout.is_some_and(|p| p > 0.0);
+    if network.is_standard() && !drops {
+        return device(spec);
+    }
+    let what = format!("{}{}", network.describe(), if drops { ", trained with dropout," } else { "" });
+    match spec {
+        DeviceSpec::Cpu => device(spec),
+        DeviceSpec::Auto => Ok(host(&format!(": {what} runs nowhere else"))),
+        DeviceSpec::Cuda(_) => Err(NnError::HostOnly(what)),
     }
 }
 

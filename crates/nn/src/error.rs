@@ -38,6 +38,9 @@ pub enum NnError {
     /// The network is not supported.
     #[error("network: {0}")]
     Unsupported(String),
+    /// The network runs on no device but the CPU.
+    #[error("{0} runs on the CPU alone; use --device cpu")]
+    HostOnly(String),
     /// The device is not known or not there.
     #[error("device {device:?}: {reason}")]
     Device {

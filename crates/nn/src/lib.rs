@@ -4,6 +4,8 @@
 //!   supervision, under nnU-Net's weight names; [`read_checkpoint`] loads our checkpoints and nnU-Net's.
 //! - [`conv`], [`conv_transpose`], [`instance_norm_leaky_relu`], [`conv_norm_act`], [`up_concat`]: operations with
 //!   gradients for candle tensors. They fill a gap: candle has no 3-D convolution.
+//! - [`blocks`]: what other networks are built of: norms, activations, residual, dense and attention blocks and more, each
+//!   with its paper; a [`UNet`] of them follows from the plans.
 //! - [`kernels`]: the same as functions over slices, without candle.
 //!
 //! Inside networks tensors are channels-last, `(batch, z, y, x, channel)`; 2-D images have one plane along z.
@@ -31,6 +33,7 @@
 //! | `cudnn` | no | `cuda`, with the convolutions of cuDNN 9 |
 //! | `emulator` | no | a stand-in for a CUDA device that runs its kernels on the CPU, for tests; needs a C++ compiler |
 
+pub mod blocks;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub mod cuda;
 mod device;
@@ -41,11 +44,15 @@ mod ops;
 mod precision;
 pub mod weights;
 
-pub use device::{Accelerator, Compute, DeviceSpec, device};
+pub use device::{Accelerator, Compute, DeviceSpec, device, device_for};
 pub use error::NnError;
 pub use kernels::{ConvGeometry, Isa, RecyclingAllocator, isa, set_isa};
 pub use model::{Executor, Parameters, UNet};
-pub use ops::{conv, conv_norm_act, conv_transpose, instance_norm_leaky_relu, up_concat};
+pub use ops::{
+    ChannelMoments, batch_norm, batch_norm_with, channel_moments, conv, conv_norm_act, conv_transpose,
+    dilated_conv, filter_response_norm, group_norm, instance_norm_leaky_relu, leaky_relu, max_pool, prelu,
+    resize_linear, sigmoid, tlu, up_concat,
+};
 pub use precision::Precision;
 pub use weights::{ModelCheckpoint, checkpoint_from_bytes, read_checkpoint};
 

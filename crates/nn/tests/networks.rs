@@ -110,7 +110,7 @@ fn default_spec(kind: NetworkKind, dims: usize, stages: usize, most: usize) -> N
         kernel_sizes: vec![size(3); stages],
         strides: (0..stages).map(|i| size(if i == 0 { 1 } else { 2 })).collect(),
         encoder_convs: match kind {
-            NetworkKind::PlainConvUNet => vec![2; stages],
+            NetworkKind::PlainConvUNet | NetworkKind::Composed => vec![2; stages],
             NetworkKind::ResidualEncoderUNet => [1, 3, 4, 6, 6, 6, 6, 6][..stages].to_vec(),
         },
         decoder_convs: vec![if kind == NetworkKind::PlainConvUNet { 2 } else { 1 }; stages - 1],

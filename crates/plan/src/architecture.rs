@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::PlanError;
+use crate::composed::COMPOSED;
+use crate::{Blocks, DecoderKind, PlanError};
+
+/// Largest number of stages; images that could be halved more often do not exist.
+const MAX_STAGES: usize = 64;
 
 /// The network of a configuration: a class and its constructor arguments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,9 +28,11 @@ pub enum NetworkKind {
     PlainConvUNet,
     /// Residual blocks in the encoder (Isensee et al., *nnU-Net Revisited*, 2024).
     ResidualEncoderUNet,
+    /// A network of other parts than nnU-Net's own ([`Blocks`]).
+    Composed,
 }
 
-/// Instance normalisation.
+/// A normalisation; its kind, where it is not instance normalisation, is among the [`Blocks`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NormSpec {
     /// Added to the variance.
@@ -54,12 +60,14 @@ pub struct NetworkSpec {
     pub decoder_convs: Vec<usize>,
     /// Whether convolutions have a bias.
     pub conv_bias: bool,
-    /// Instance normalisation after each convolution.
+    /// Normalisation after each convolution.
     pub norm: Option<NormSpec>,
     /// Probability that a channel is dropped in training.
     pub dropout: Option<f64>,
-    /// Slope of the leaky ReLU for negative values.
+    /// Slope of the leaky ReLU for negative values; none where the activation is another one.
     pub negative_slope: Option<f64>,
+    /// The network's parts; none if they are nnU-Net's own.
+    pub blocks: Option<Blocks>,
 }
 
 impl Architecture {
@@ -72,8 +80,11 @@ impl Architecture {
         let (kind, encoder_key) = match class {
             "PlainConvUNet" => (NetworkKind::PlainConvUNet, "n_conv_per_stage"),
             "ResidualEncoderUNet" => (NetworkKind::ResidualEncoderUNet, "n_blocks_per_stage"),
+            COMPOSED => (NetworkKind::Composed, "n_conv_per_stage"),
             other => {
-                let reason = format!("{other:?} is not supported; PlainConvUNet and ResidualEncoderUNet are");
+                let reason = format!(
+                    "{other:?} is not supported; PlainConvUNet, ResidualEncoderUNet and {COMPOSED} are"
+                );
                 return Err(PlanError::key("architecture.network_class_name", reason));
             }
         };
@@ -83,6 +94,13 @@ impl Architecture {
             other => return Err(self.wrong("conv_op", format!("{other:?}, expected Conv2d or Conv3d"))),
         };
         let stages: usize = self.value("n_stages")?;
+        if !(2..=MAX_STAGES).contains(&stages) {
+            return Err(
+                self.wrong("n_stages", format!("{stages}, a U-Net has at least 2, and at most {MAX_STAGES}"))
+            );
+        }
+        let blocks = self.blocks(kind, stages)?;
+        let has_decoder = !blocks.as_ref().is_some_and(|b| matches!(b.joined, DecoderKind::Aspp { .. }));
         let spec = NetworkSpec {
             kind,
             dims,
@@ -90,33 +108,37 @@ impl Architecture {
             kernel_sizes: self.sizes("kernel_sizes", stages, dims)?,
             strides: self.sizes("strides", stages, dims)?,
             encoder_convs: self.per_stage(encoder_key, stages)?,
-            decoder_convs: self.per_stage("n_conv_per_stage_decoder", stages.saturating_sub(1))?,
+            decoder_convs: match has_decoder {
+                true => self.per_stage("n_conv_per_stage_decoder", stages.saturating_sub(1))?,
+                false => Vec::new(),
+            },
             conv_bias: self.optional("conv_bias")?.unwrap_or(false),
             norm: self.norm()?,
             dropout: self.dropout()?,
-            negative_slope: self.nonlinearity()?,
+            negative_slope: if blocks.is_some() { None } else { self.nonlinearity()? },
+            blocks,
         };
-        if stages < 2 {
-            return Err(self.wrong("n_stages", format!("{stages}, a U-Net has at least 2")));
-        }
         let sizes = spec.kernel_sizes.iter().chain(&spec.strides).flatten();
         let counts = spec.features.iter().chain(&spec.encoder_convs).chain(&spec.decoder_convs);
         if sizes.chain(counts).any(|&n| n == 0) {
             return Err(self.wrong("features, kernels, strides or blocks", "0 is not possible"));
         }
+        if let Some(blocks) = &spec.blocks {
+            self.check_blocks(&spec, blocks)?;
+        }
         Ok(spec)
     }
 
-    fn wrong(&self, key: &str, reason: impl Into<String>) -> PlanError {
+    pub(crate) fn wrong(&self, key: &str, reason: impl Into<String>) -> PlanError {
         PlanError::key(format!("architecture.arch_kwargs.{key}"), reason)
     }
 
-    fn value<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, PlanError> {
+    pub(crate) fn value<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, PlanError> {
         let value = self.arch_kwargs.get(key).ok_or_else(|| self.wrong(key, "missing"))?;
         serde_json::from_value(value.clone()).map_err(|e| self.wrong(key, e.to_string()))
     }
 
-    fn optional<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, PlanError> {
+    pub(crate) fn optional<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>, PlanError> {
         match self.arch_kwargs.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(_) => self.value(key).map(Some),
@@ -128,7 +150,7 @@ impl Architecture {
     }
 
     /// One number for all stages, or one per stage.
-    fn per_stage(&self, key: &str, stages: usize) -> Result<Vec<usize>, PlanError> {
+    pub(crate) fn per_stage(&self, key: &str, stages: usize) -> Result<Vec<usize>, PlanError> {
         if let Some(Value::Number(_)) = self.arch_kwargs.get(key) {
             return Ok(vec![self.value(key)?; stages]);
         }
@@ -165,12 +187,19 @@ impl Architecture {
 
     fn norm(&self) -> Result<Option<NormSpec>, PlanError> {
         let Some(class) = self.optional::<String>("norm_op")? else { return Ok(None) };
-        if !matches!(class.rsplit('.').next(), Some("InstanceNorm2d" | "InstanceNorm3d")) {
-            return Err(self.wrong("norm_op", format!("{class:?} is not supported; InstanceNorm is")));
-        }
+        // Instance norms have no scale and shift where nothing is said, the others have.
+        let (eps, affine) = match class.rsplit('.').next() {
+            Some("InstanceNorm2d" | "InstanceNorm3d") => (1e-5, false),
+            Some("BatchNorm2d" | "BatchNorm3d" | "GroupNorm") => (1e-5, true),
+            Some("FilterResponseNorm") => (1e-6, true),
+            _ => {
+                let known = "InstanceNorm, BatchNorm, GroupNorm and FilterResponseNorm are";
+                return Err(self.wrong("norm_op", format!("{class:?} is not supported; {known}")));
+            }
+        };
         let kwargs: Map<String, Value> = self.optional("norm_op_kwargs")?.unwrap_or_default();
-        let eps = kwargs.get("eps").and_then(Value::as_f64).unwrap_or(1e-5);
-        let affine = kwargs.get("affine").and_then(Value::as_bool).unwrap_or(false);
+        let eps = kwargs.get("eps").and_then(Value::as_f64).unwrap_or(eps);
+        let affine = kwargs.get("affine").and_then(Value::as_bool).unwrap_or(affine);
         Ok(Some(NormSpec { eps, affine }))
     }
 
@@ -183,7 +212,7 @@ impl Architecture {
         Ok(Some(kwargs.get("p").and_then(Value::as_f64).unwrap_or(0.5)))
     }
 
-    fn nonlinearity(&self) -> Result<Option<f64>, PlanError> {
+    pub(crate) fn nonlinearity(&self) -> Result<Option<f64>, PlanError> {
         let Some(class) = self.optional::<String>("nonlin")? else { return Ok(None) };
         let kwargs: Map<String, Value> = self.optional("nonlin_kwargs")?.unwrap_or_default();
         match class.rsplit('.').next() {
@@ -191,7 +220,10 @@ impl Architecture {
                 Ok(Some(kwargs.get("negative_slope").and_then(Value::as_f64).unwrap_or(0.01)))
             }
             Some("ReLU") => Ok(Some(0.0)),
-            _ => Err(self.wrong("nonlin", format!("{class:?} is not supported; LeakyReLU and ReLU are"))),
+            _ => {
+                let known = "LeakyReLU, ReLU, GELU, SiLU, PReLU and TLU are";
+                Err(self.wrong("nonlin", format!("{class:?} is not supported; {known}")))
+            }
         }
     }
 }
@@ -203,8 +235,13 @@ impl NetworkSpec {
     }
 
     /// Size of each deep-supervision output relative to the patch, highest resolution first: one for every stage but the
-    /// bottleneck.
+    /// bottleneck. A nested decoder has all its outputs in the full resolution, atrous spatial pyramid pooling has one.
     pub fn deep_supervision_scales(&self) -> Vec<[f64; 3]> {
+        match self.blocks.as_ref().map(|blocks| &blocks.joined) {
+            Some(DecoderKind::Nested) => return vec![[1.0; 3]; self.num_stages() - 1],
+            Some(DecoderKind::Aspp { .. }) => return vec![[1.0; 3]],
+            _ => {}
+        }
         let mut scale = [1.0; 3];
         let stages = self.strides.iter().take(self.num_stages() - 1);
         stages
@@ -220,6 +257,9 @@ impl NetworkSpec {
     /// Values in the feature maps of one sample, which stand for the memory that training needs; `outputs` is the number of
     /// output channels, counted once at full resolution.
     pub fn feature_map_cost(&self, patch: [usize; 3], outputs: usize) -> u64 {
+        if let Some(blocks) = &self.blocks {
+            return crate::cost::feature_map_cost(self, blocks, patch, outputs as u64);
+        }
         let mut size = patch.map(|n| n as u64);
         let mut voxels = Vec::new();
         let mut total = 0;
@@ -234,7 +274,7 @@ impl NetworkSpec {
             let map = self.features[stage] as u64 * size.iter().product::<u64>();
             voxels.push(size.iter().product::<u64>());
             total += match self.kind {
-                NetworkKind::PlainConvUNet => self.encoder_convs[stage] as u64 * map,
+                NetworkKind::PlainConvUNet | NetworkKind::Composed => self.encoder_convs[stage] as u64 * map,
                 NetworkKind::ResidualEncoderUNet => {
                     let widens = stage > 0 && self.features[stage] != self.features[stage - 1];
                     let skip = if widens || size != before { map } else { 0 };

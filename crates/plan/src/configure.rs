@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::planner::{Reference, Resampling};
 use crate::topology::Topology;
-use crate::{NetworkKind, NetworkSpec, NormSpec, Normalization, PlanError, Planner};
+use crate::{
+    Architecture, NetworkKind, NetworkSpec, NormSpec, Normalization, PlanError, Planner, Preset, PresetShape,
+};
 
 /// Base number of features.
 const BASE_FEATURES: usize = 32;
@@ -15,6 +17,8 @@ const MIN_BATCH: f64 = 2.0;
 /// What is decided once for all configurations.
 pub(crate) struct Common<'a> {
     pub(crate) planner: Planner,
+    /// A published network in the place of the planner's.
+    pub(crate) preset: Option<Preset>,
     /// Memory target over the planner's own.
     pub(crate) memory: f64,
     pub(crate) dataset: &'a DatasetJson,
@@ -81,7 +85,7 @@ impl Common<'_> {
         let target = reference.cost * self.memory;
         let initial = initial_patch(spacing, median);
         let (mut topology, mut steps) = (Topology::new(spacing, &initial), 0);
-        let mut cost = self.cost(&topology, &reference);
+        let mut cost = self.cost(&topology, &reference)?;
         // The plain planner compares per reference batch of two, which gives 2-D patches six times the room.
         let room = if self.planner.network() == NetworkKind::PlainConvUNet {
             target * reference.batch / 2.0
@@ -93,7 +97,7 @@ impl Common<'_> {
                 configuration: name.to_owned(),
                 gb: self.memory * self.planner.memory_gb(),
             })?;
-            cost = self.cost(&topology, &reference);
+            cost = self.cost(&topology, &reference)?;
             steps += 1;
         }
         let voxels = topology.patch.iter().product::<usize>() as f64;
@@ -110,7 +114,7 @@ impl Common<'_> {
         };
         let kind = self.planner.network();
         let (encoder, decoder): (Vec<usize>, usize) = match kind {
-            NetworkKind::PlainConvUNet => (vec![2; stages], 2),
+            NetworkKind::PlainConvUNet | NetworkKind::Composed => (vec![2; stages], 2),
             NetworkKind::ResidualEncoderUNet => {
                 ([1, 3, 4].into_iter().chain(std::iter::repeat(6)).take(stages).collect(), 1)
             }
@@ -128,18 +132,33 @@ impl Common<'_> {
             norm: Some(NormSpec { eps: 1e-5, affine: true }),
             dropout: None,
             negative_slope: Some(0.01),
+            blocks: None,
         }
     }
 
-    fn cost(&self, topology: &Topology, reference: &Reference) -> f64 {
-        let spec = self.network(topology, reference);
+    /// A published network with the topology's strides and kernels.
+    fn published(&self, preset: Preset, topology: &Topology, reference: &Reference) -> Architecture {
+        let kernel =
+            |list: &Vec<usize>| list.iter().map(|&k| if k == 3 { preset.kernel() } else { k }).collect();
+        preset.architecture(&PresetShape {
+            features: preset.features(topology.strides.len(), reference.max_features),
+            kernel_sizes: topology.kernels.iter().map(kernel).collect(),
+            strides: topology.strides.clone(),
+        })
+    }
+
+    fn cost(&self, topology: &Topology, reference: &Reference) -> Result<f64, PlanError> {
+        let spec = match self.preset {
+            Some(preset) => self.published(preset, topology, reference).resolve()?,
+            None => self.network(topology, reference),
+        };
         let patch = match *topology.patch.as_slice() {
             [y, x] => [1, y, x],
             [z, y, x] => [z, y, x],
             _ => [1; 3],
         };
         let outputs = if spec.num_stages() > 1 { self.dataset.labels.len() } else { 0 };
-        spec.feature_map_cost(patch, outputs) as f64
+        Ok(spec.feature_map_cost(patch, outputs) as f64)
     }
 
     fn json(
@@ -151,7 +170,8 @@ impl Common<'_> {
         batch: u64,
         reference: &Reference,
     ) -> Map<String, Value> {
-        let shared = self.planner.shares_data() && name != "3d_lowres";
+        let published = self.preset.is_some() && self.planner == Planner::Default;
+        let shared = (self.planner.shares_data() || published) && name != "3d_lowres";
         let identifier = if shared { Planner::Default.plans_name() } else { self.plans_name };
         let schemes: Vec<Normalization> =
             self.dataset.channel_names.values().map(|channel| Normalization::for_channel(channel)).collect();
@@ -176,11 +196,18 @@ impl Common<'_> {
             ("resampling_fn_seg_kwargs", seg),
             ("resampling_fn_probabilities", json!(function)),
             ("resampling_fn_probabilities_kwargs", probabilities),
-            ("architecture", architecture(&self.network(topology, reference), topology)),
+            ("architecture", self.architecture(topology, reference)),
         ] {
             map.insert(key.to_owned(), value);
         }
         map
+    }
+
+    fn architecture(&self, topology: &Topology, reference: &Reference) -> Value {
+        match self.preset {
+            Some(preset) => json!(self.published(preset, topology, reference)),
+            None => architecture(&self.network(topology, reference), topology),
+        }
     }
 
     /// Name of the resampling function and its parameters for images, segmentations and logits.
@@ -233,7 +260,7 @@ fn shrink(topology: &Topology, spacing: &[f64], median: &[f64]) -> Option<Topolo
 fn architecture(spec: &NetworkSpec, topology: &Topology) -> Value {
     let dims = spec.dims;
     let (class, blocks) = match spec.kind {
-        NetworkKind::PlainConvUNet => ("PlainConvUNet", "n_conv_per_stage"),
+        NetworkKind::PlainConvUNet | NetworkKind::Composed => ("PlainConvUNet", "n_conv_per_stage"),
         NetworkKind::ResidualEncoderUNet => ("ResidualEncoderUNet", "n_blocks_per_stage"),
     };
     json!({

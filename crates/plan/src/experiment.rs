@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::configure::{Common, Planned};
 use crate::spacing::{fullres_target, median_per_axis, median_shape, resampled_median, transpose};
-use crate::{PlanError, Planner, Plans};
+use crate::{PlanError, Planner, Plans, Preset};
 
 /// A low-resolution configuration is planned where the patch covers less than this of the median case.
 pub(crate) const LOWRES_COVERAGE: f64 = 0.25;
@@ -18,6 +18,8 @@ const LOWRES_STEP: f64 = 1.03;
 pub struct PlannerOptions {
     /// Which planner decides.
     pub planner: Planner,
+    /// A published network in the place of the planner's; strides and kernels stay, its features are the publication's.
+    pub preset: Option<Preset>,
     /// Memory target in GB; the planner's own if none.
     pub vram_gb: Option<f64>,
     /// Target spacing in millimetres, in the axis order of the images.
@@ -30,6 +32,15 @@ pub struct PlannerOptions {
     pub dataset_name: String,
     /// Name of the reader and writer, to be recorded.
     pub image_reader_writer: String,
+}
+
+impl PlannerOptions {
+    /// The name of the plans: the one that was given, or the planner's own, followed by that of the published network.
+    pub fn plans_name(&self) -> String {
+        let own = self.planner.plans_name();
+        let name = self.preset.map_or_else(|| own.to_owned(), |preset| format!("{own}_{}", preset.name()));
+        self.plans_name.clone().unwrap_or(name)
+    }
 }
 
 /// Decides patch sizes, networks, batch sizes and resampling for a data set, as nnU-Net does.
@@ -50,7 +61,7 @@ pub fn plan_experiment(
         return Err(PlanError::Option(format!("memory target {gb} GB, expected a number above 0")));
     }
     let planner = options.planner;
-    let plans_name = options.plans_name.clone().unwrap_or_else(|| planner.plans_name().to_owned());
+    let plans_name = options.plans_name();
     let target = options.target_spacing.unwrap_or_else(|| fullres_target(fingerprint));
     let (forward, backward) =
         if options.suppress_transpose { ([0, 1, 2], [0, 1, 2]) } else { transpose(target) };
@@ -92,6 +103,7 @@ pub(crate) fn common<'a>(
     let planner = options.planner;
     Common {
         planner,
+        preset: options.preset,
         memory: options.vram_gb.map_or(1.0, |gb| gb / planner.memory_gb()),
         dataset,
         plans_name,

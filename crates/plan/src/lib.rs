@@ -25,21 +25,28 @@
 //! ```
 
 mod architecture;
+mod blocks;
+mod composed;
 mod configure;
+mod cost;
 mod error;
 mod experiment;
 mod explain;
 mod legacy;
 mod planner;
+mod presets;
 mod schema;
 mod spacing;
 mod topology;
+mod variants;
 
 pub use architecture::{Architecture, NetworkKind, NetworkSpec, NormSpec};
+pub use blocks::{Activation, BlockKind, Blocks, DecoderKind, DownKind, DropoutKind, NormKind, UpKind};
 pub use error::PlanError;
 pub use experiment::{PlannerOptions, plan_experiment};
 pub use explain::{Choice, explain_plans};
 pub use planner::Planner;
+pub use presets::{Preset, PresetShape};
 pub use schema::{Configuration, Names, Normalization, Plans, ResamplingKwargs};
 
 pub use nnunet_fingerprint::{Class, DatasetJson, Fingerprint, LabelRules};

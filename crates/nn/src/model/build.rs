@@ -2,18 +2,9 @@
 
 use nnunet_plan::{NetworkKind, NetworkSpec};
 
-/// What a weight is for, which decides its first value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Weight of a convolution or transposed convolution.
-    Kernel,
-    /// Scale of a norm.
-    Scale,
-    /// Scale of the last norm of a residual block, which starts at 0.
-    ZeroScale,
-    /// A bias or shift.
-    Shift,
-}
+use super::composed::{Composed, Recorder};
+use crate::NnError;
+use crate::blocks::Role;
 
 /// One weight.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +14,21 @@ pub(crate) struct Entry {
     pub(crate) role: Role,
 }
 
-/// All weights in the order in which the reference's optimiser numbers them.
-pub(crate) fn entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Vec<Entry> {
+/// All weights in the order in which the reference's optimiser numbers them; those that are not trained come last.
+pub(crate) fn entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Result<Vec<Entry>, NnError> {
+    if spec.is_standard() {
+        return Ok(standard_entries(spec, inputs, outputs));
+    }
+    let mut recorder = Recorder::default();
+    Composed::new(spec, inputs, outputs, &mut recorder)?;
+    let (mut trained, kept): (Vec<_>, Vec<_>) =
+        recorder.entries.into_iter().partition(|entry| entry.role.is_trained());
+    trained.extend(kept);
+    Ok(trained)
+}
+
+/// The weights of nnU-Net's own networks.
+fn standard_entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Vec<Entry> {
     let mut list = List { spec, entries: Vec::new() };
     let stages = spec.num_stages();
     let mut channels = inputs;
@@ -36,7 +40,7 @@ pub(crate) fn entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Vec<
         for i in 0..spec.encoder_convs[stage] {
             let features = spec.features[stage];
             match spec.kind {
-                NetworkKind::PlainConvUNet => {
+                NetworkKind::PlainConvUNet | NetworkKind::Composed => {
                     let name = format!("encoder.stages.{stage}.0.convs.{i}");
                     list.unit(&name, channels, features, spec.kernel_sizes[stage], false);
                 }
@@ -78,10 +82,10 @@ pub(crate) fn entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Vec<
     list.entries
 }
 
-/// First names of all weights, in the order of [`entries`].
+/// First names of all weights of one of nnU-Net's own networks, in the order of [`entries`].
 pub(crate) fn weight_names(spec: &NetworkSpec) -> Vec<String> {
     // Names do not depend on the channels of the input and output.
-    entries(spec, 1, 1).into_iter().map(|entry| entry.name).collect()
+    standard_entries(spec, 1, 1).into_iter().map(|entry| entry.name).collect()
 }
 
 /// Which skip path the residual block `block` of a stage has: whether it pools, and whether it projects.

@@ -101,7 +101,7 @@ impl Residual {
 }
 
 /// Mean over boxes; voxels beyond the last whole box are left out.
-fn average_pool(x: &Tensor, stride: [usize; 3]) -> Result<Tensor> {
+pub(crate) fn average_pool(x: &Tensor, stride: [usize; 3]) -> Result<Tensor> {
     let (batch, z, y, x_size, channels) = x.dims5()?;
     let [nz, ny, nx] = [z / stride[0], y / stride[1], x_size / stride[2]];
     let cut = x.narrow(1, 0, nz * stride[0])?.narrow(2, 0, ny * stride[1])?.narrow(3, 0, nx * stride[2])?;

@@ -1,6 +1,7 @@
 //! The U-Nets of nnU-Net.
 
 mod build;
+mod composed;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod device;
 mod executor;
@@ -14,5 +15,6 @@ pub(crate) use build::weight_names;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub use device::{DeviceNetwork, Output, StepReport};
 pub use executor::Executor;
+pub(crate) use layers::{average_pool, spatial};
 pub use parameters::Parameters;
 pub use unet::UNet;

@@ -51,7 +51,7 @@ impl Network {
             let mut layers = Vec::new();
             for i in 0..spec.encoder_convs[stage] {
                 layers.push(match spec.kind {
-                    NetworkKind::PlainConvUNet => {
+                    NetworkKind::PlainConvUNet | NetworkKind::Composed => {
                         let name = format!("encoder.stages.{stage}.0.convs.{i}");
                         Layer::Unit(builder.unit(&name, stage, builder.stride(stage, i))?)
                     }

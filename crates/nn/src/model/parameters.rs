@@ -4,35 +4,35 @@ use std::collections::{BTreeMap, HashMap};
 
 use candle_core::{Device, Tensor, Var};
 use nnunet_plan::NetworkSpec;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal};
 
-use super::build::{Entry, Role, entries};
+use super::build::entries;
 use crate::NnError;
 use crate::weights::{ModelCheckpoint, canonical_name, host_values};
-
-/// Slope that the initialisation assumes.
-const INIT_SLOPE: f64 = 0.01;
 
 /// The weights of a network, each under the first of its names in nnU-Net's state dictionaries.
 ///
 /// The order is that in which the reference's optimiser numbers them; shapes are PyTorch's: (out, in, kernel) for
 /// convolutions, (in, out, kernel) for transposed ones.
+///
+/// Running means and variances of batch norms belong to the weights wherever they are kept, but are not trained; the order
+/// puts them last.
 #[derive(Debug, Clone)]
 pub struct Parameters {
     names: Vec<String>,
     vars: Vec<Var>,
+    /// How many of them, the first ones, are trained.
+    trained: usize,
     index: HashMap<String, usize>,
 }
 
 impl Parameters {
-    /// Fresh weights: He-normal kernels, norms at 1 and 0, biases at 0, last norms of residual blocks at 0.
+    /// Fresh weights: He-normal kernels, norms at 1 and 0, biases at 0, last norms of residual blocks at 0, learnt slopes at
+    /// 0.25.
     ///
     /// The same seed gives the same weights on every machine.
     ///
     /// # Errors
-    /// The device has no room.
+    /// The device has no room, or the specification describes no network that can be built.
     pub fn new(
         spec: &NetworkSpec,
         in_channels: usize,
@@ -40,9 +40,10 @@ impl Parameters {
         seed: u64,
         device: &Device,
     ) -> Result<Self, NnError> {
-        let mut parameters = Self { names: Vec::new(), vars: Vec::new(), index: HashMap::new() };
-        for (number, entry) in entries(spec, in_channels, num_classes).into_iter().enumerate() {
-            let values = initial(&entry, seed, number as u64);
+        let mut parameters = Self { names: Vec::new(), vars: Vec::new(), trained: 0, index: HashMap::new() };
+        for (number, entry) in entries(spec, in_channels, num_classes)?.into_iter().enumerate() {
+            let values = entry.role.initial(&entry.shape, seed, number as u64);
+            parameters.trained += usize::from(entry.role.is_trained());
             let tensor = Tensor::from_vec(values, entry.shape.as_slice(), device)?;
             parameters.index.insert(entry.name.clone(), number);
             parameters.names.push(entry.name);
@@ -51,24 +52,29 @@ impl Parameters {
         Ok(parameters)
     }
 
-    /// Names, in order.
+    /// Names of the trained weights, in order.
     pub fn names(&self) -> &[String] {
-        &self.names
+        &self.names[..self.trained]
     }
 
-    /// Weights, in the order of the names.
+    /// The trained weights, in the order of the names.
     pub fn vars(&self) -> &[Var] {
-        &self.vars
+        &self.vars[..self.trained]
     }
 
-    /// The weight of this name.
+    /// All weights with their names, those that are not trained last.
+    pub fn state(&self) -> impl Iterator<Item = (&str, &Var)> {
+        self.names.iter().map(String::as_str).zip(&self.vars)
+    }
+
+    /// The weight of this name, trained or not.
     pub fn get(&self, name: &str) -> Option<&Var> {
         self.index.get(name).map(|&i| &self.vars[i])
     }
 
-    /// Number of values in all weights.
+    /// Number of values in all trained weights.
     pub fn count(&self) -> usize {
-        self.vars.iter().map(|var| var.elem_count()).sum()
+        self.vars().iter().map(|var| var.elem_count()).sum()
     }
 
     /// Copies of all weights by name.
@@ -115,6 +121,10 @@ impl Parameters {
         // In order, so that the same error is found each time.
         let ordered: BTreeMap<_, _> = weights.iter().collect();
         for (name, tensor) in ordered {
+            // PyTorch's batch norms count batches, which only matters to averages that are not running ones.
+            if name.ends_with(".num_batches_tracked") {
+                continue;
+            }
             let Some(&i) = self.index.get(&canonical_name(name)) else {
                 unknown = unknown.or(Some((name, tensor)));
                 continue;
@@ -154,22 +164,4 @@ fn agreed(given: &[Given<'_>]) -> Result<Vec<f32>, String> {
         }
     }
     Ok(agreed)
-}
-
-fn initial(entry: &Entry, seed: u64, number: u64) -> Vec<f32> {
-    let count = entry.shape.iter().product();
-    match entry.role {
-        Role::Scale => vec![1.0; count],
-        Role::ZeroScale | Role::Shift => vec![0.0; count],
-        Role::Kernel => {
-            let fan_in: usize = entry.shape[1..].iter().product();
-            let std = (2.0 / (1.0 + INIT_SLOPE * INIT_SLOPE)).sqrt() / (fan_in.max(1) as f64).sqrt();
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(number);
-            match Normal::new(0.0, std) {
-                Ok(normal) => (0..count).map(|_| normal.sample(&mut rng) as f32).collect(),
-                Err(_) => vec![0.0; count],
-            }
-        }
-    }
 }

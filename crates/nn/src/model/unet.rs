@@ -5,20 +5,41 @@ use std::sync::Arc;
 use candle_core::{Tensor, Var};
 use nnunet_plan::NetworkSpec;
 
+use super::composed::{Composed, Copies, Shared};
 use super::executor::Program;
 use super::layers::{Source, spatial};
 use super::network::Network;
 use super::parameters::Parameters;
 use super::tape::{Graph, forward_deep};
+use crate::blocks::{DrawKey, Pass};
 use crate::kernels::Products;
 use crate::{ConvGeometry, NnError, Precision, conv};
 
-/// `PlainConvUNet` or `ResidualEncoderUNet`, in 2-D or 3-D.
+/// A U-Net, in 2-D or 3-D: `PlainConvUNet`, `ResidualEncoderUNet`, or one of other [blocks](crate::blocks).
 ///
 /// The network shares its weights with the [`Parameters`] it was made from: what training changes there is what it
 /// computes with.
 #[derive(Debug, Clone)]
 pub struct UNet {
+    layers: Layers,
+    parameters: Parameters,
+    precision: Precision,
+    recompute: bool,
+    spec: NetworkSpec,
+    in_channels: usize,
+    divisor: [usize; 3],
+}
+
+#[derive(Debug, Clone)]
+enum Layers {
+    /// One of nnU-Net's own networks, for which there are operations of the whole.
+    Standard(Box<Standard>),
+    /// A network of other parts, layer by layer: as autograd follows it, and detached from it.
+    Composed(Box<[Composed; 2]>),
+}
+
+#[derive(Debug, Clone)]
+struct Standard {
     plain: Network,
     /// The weights as autograd follows them, in order, and the layers over them.
     weights: Vec<Tensor>,
@@ -26,12 +47,8 @@ pub struct UNet {
     /// where it has no part in the loss.
     lowest: Option<(Tensor, Tensor)>,
     graph: Arc<Graph>,
-    precision: Precision,
-    recompute: bool,
-    spec: NetworkSpec,
-    in_channels: usize,
-    divisor: [usize; 3],
-    dropout: bool,
+    /// The layers one by one, where training drops some of their outputs.
+    dropping: Option<Composed>,
 }
 
 /// The weights as autograd follows them, or detached from it.
@@ -51,6 +68,31 @@ impl Source for View<'_> {
     }
 }
 
+impl Standard {
+    fn new(
+        spec: &NetworkSpec,
+        in_channels: usize,
+        num_classes: usize,
+        parameters: &Parameters,
+    ) -> Result<Self, NnError> {
+        let tracked = Network::new(spec, in_channels, &View { parameters, tracked: true })?;
+        let lowest = tracked.lowest_head().map(|(weight, bias)| (weight.clone(), bias.clone()));
+        let apart = |var: &Var| lowest.as_ref().is_some_and(|(w, b)| [w.id(), b.id()].contains(&var.id()));
+        let weights = parameters.vars().iter().filter(|var| !apart(var)).map(|var| var.as_tensor().clone());
+        let weights: Vec<Tensor> = weights.collect();
+        let drops = spec.dropout.is_some_and(|p| p > 0.0);
+        let layers =
+            || Composed::new(spec, in_channels, num_classes, &mut Shared { parameters, tracked: true });
+        Ok(Self {
+            plain: Network::new(spec, in_channels, &View { parameters, tracked: false })?,
+            graph: Arc::new(Graph::new(&tracked, &weights)?),
+            weights,
+            lowest,
+            dropping: drops.then(layers).transpose()?,
+        })
+    }
+}
+
 impl UNet {
     /// Builds the network over weights that were made for the same specification.
     ///
@@ -62,7 +104,7 @@ impl UNet {
         num_classes: usize,
         parameters: &Parameters,
     ) -> Result<Self, NnError> {
-        for entry in super::build::entries(spec, in_channels, num_classes) {
+        for entry in super::build::entries(spec, in_channels, num_classes)? {
             let found = parameters.get(&entry.name).map(|var| var.dims().to_vec());
             if found.as_deref() != Some(entry.shape.as_slice()) {
                 let reason = format!("found shape {found:?}, the network needs {:?}", entry.shape);
@@ -73,22 +115,21 @@ impl UNet {
         for stride in &spec.strides {
             (0..3).for_each(|axis| divisor[axis] *= stride[axis]);
         }
-        let tracked = Network::new(spec, in_channels, &View { parameters, tracked: true })?;
-        let lowest = tracked.lowest_head().map(|(weight, bias)| (weight.clone(), bias.clone()));
-        let apart = |var: &Var| lowest.as_ref().is_some_and(|(w, b)| [w.id(), b.id()].contains(&var.id()));
-        let weights = parameters.vars().iter().filter(|var| !apart(var)).map(|var| var.as_tensor().clone());
-        let weights: Vec<Tensor> = weights.collect();
+        let layers = if spec.is_standard() {
+            Layers::Standard(Box::new(Standard::new(spec, in_channels, num_classes, parameters)?))
+        } else {
+            let shared =
+                |tracked| Composed::new(spec, in_channels, num_classes, &mut Shared { parameters, tracked });
+            Layers::Composed(Box::new([shared(true)?, shared(false)?]))
+        };
         Ok(Self {
-            plain: Network::new(spec, in_channels, &View { parameters, tracked: false })?,
-            graph: Arc::new(Graph::new(&tracked, &weights)?),
-            weights,
-            lowest,
+            layers,
+            parameters: parameters.clone(),
             precision: Precision::F32,
             recompute: false,
             spec: spec.clone(),
             in_channels,
             divisor,
-            dropout: spec.dropout.is_some_and(|p| p > 0.0),
         })
     }
 
@@ -104,9 +145,20 @@ impl UNet {
     /// ends of stages and residual blocks are kept between the passes, and the others are made again for the gradients, which
     /// are the same to the last bit.
     ///
-    /// Of the default 3-D network this keeps a third; networks on devices keep everything in any case.
+    /// Of the default 3-D network this keeps a third; networks on devices and those of other parts than nnU-Net's own keep
+    /// everything in any case.
     pub fn with_recomputation(self, recompute: bool) -> Self {
         Self { recompute, ..self }
+    }
+
+    /// Whether it is made of nnU-Net's own parts alone.
+    pub fn is_standard(&self) -> bool {
+        self.spec.is_standard()
+    }
+
+    /// Whether training drops some of the outputs of its layers.
+    pub fn drops(&self) -> bool {
+        self.spec.dropout.is_some_and(|p| p > 0.0)
     }
 
     /// What the voxels of the input must be divisible by along z, y, x.
@@ -128,32 +180,75 @@ impl UNet {
     /// As [`UNet::forward`].
     pub fn forward_last(&self, x: &Tensor) -> Result<Tensor, NnError> {
         let x = self.channels_last(x)?.detach();
-        let mut outputs = self.plain.forward(x, false)?;
+        let mut outputs = match &self.layers {
+            Layers::Standard(standard) => standard.plain.forward(x, false)?,
+            Layers::Composed(both) => both[1].forward(&x, false, &mut Pass::evaluation())?,
+        };
         outputs.pop().ok_or_else(|| NnError::Unsupported("a network without decoder".to_owned()))
     }
 
-    /// Channels-last logits of all heads, highest resolution first, followed by autograd.
+    /// Channels-last logits of all heads, highest resolution first, followed by autograd. Nothing is dropped, and batch norms
+    /// use what they have seen in training.
     ///
     /// # Errors
-    /// As [`UNet::forward`]; a network with dropout, which cannot be trained yet.
+    /// As [`UNet::forward`]; a precision that the network cannot be trained in.
     pub fn forward_deep(&self, x: &Tensor) -> Result<Vec<Tensor>, NnError> {
-        if self.dropout {
-            return Err(NnError::Unsupported("dropout is not supported in training yet".to_owned()));
-        }
         let x = self.channels_last(x)?;
-        let products = Products::of(self.precision);
-        let mut outputs = forward_deep(&self.graph, &x, &self.weights, products, self.recompute)?;
-        if let (Some((weight, bias)), Some(lowest)) = (&self.lowest, outputs.first_mut()) {
-            let geometry = ConvGeometry::same([1; 3], [1; 3]);
-            *lowest = conv(lowest, &spatial(weight)?, Some(bias), &geometry)?;
-        }
+        let mut outputs = match &self.layers {
+            Layers::Standard(standard) => {
+                let products = Products::of(self.precision);
+                let mut outputs =
+                    forward_deep(&standard.graph, &x, &standard.weights, products, self.recompute)?;
+                if let (Some((weight, bias)), Some(lowest)) = (&standard.lowest, outputs.first_mut()) {
+                    let geometry = ConvGeometry::same([1; 3], [1; 3]);
+                    *lowest = conv(lowest, &spatial(weight)?, Some(bias), &geometry)?;
+                }
+                outputs
+            }
+            Layers::Composed(both) => {
+                self.check_precision(self.precision)?;
+                both[0].forward(&x, true, &mut Pass::evaluation())?
+            }
+        };
         outputs.reverse();
         Ok(outputs)
+    }
+
+    /// [`UNet::forward_deep`] for a batch that is trained on: with dropout and stochastic depth, whose numbers `key` decides, and
+    /// batch norms that use and follow the batch's statistics.
+    ///
+    /// # Errors
+    /// As [`UNet::forward_deep`].
+    pub fn forward_training(&self, x: &Tensor, key: DrawKey) -> Result<Vec<Tensor>, NnError> {
+        let composed = match &self.layers {
+            Layers::Composed(both) => &both[0],
+            Layers::Standard(standard) => match &standard.dropping {
+                Some(layers) => layers,
+                None => return self.forward_deep(x),
+            },
+        };
+        self.check_precision(self.precision)?;
+        let x = self.channels_last(x)?;
+        let mut outputs = composed.forward(&x, true, &mut Pass::training(key))?;
+        outputs.reverse();
+        Ok(outputs)
+    }
+
+    /// Layer by layer, products are in f32.
+    pub(super) fn check_precision(&self, precision: Precision) -> Result<(), NnError> {
+        if precision == Precision::Bf16 {
+            let network = self.spec.describe();
+            return Err(NnError::Unsupported(format!("{network} has no bf16; use --precision f32 or auto")));
+        }
+        Ok(())
     }
 
     /// [`UNet::forward_deep`] layer by layer, for tests of the whole.
     #[doc(hidden)]
     pub fn forward_layers(&self, x: &Tensor, parameters: &Parameters) -> Result<Vec<Tensor>, NnError> {
+        if !self.spec.is_standard() {
+            return self.forward_deep(x);
+        }
         let network = Network::new(&self.spec, self.in_channels, &View { parameters, tracked: true })?;
         let mut outputs = network.forward(self.channels_last(x)?, true)?;
         outputs.reverse();
@@ -184,17 +279,47 @@ impl UNet {
     }
 
     /// The layers and the weights that they number; without the lowest of several heads.
+    ///
+    /// # Errors
+    /// A network of other parts than nnU-Net's own.
     #[cfg(any(feature = "cuda", feature = "emulator"))]
-    pub(super) fn graph(&self) -> (&Arc<Graph>, &[Tensor]) {
-        (&self.graph, &self.weights)
+    pub(super) fn graph(&self) -> Result<(&Arc<Graph>, &[Tensor]), NnError> {
+        match &self.layers {
+            Layers::Standard(standard) => Ok((&standard.graph, &standard.weights)),
+            Layers::Composed(_) => Err(NnError::HostOnly(self.spec.describe())),
+        }
     }
 
-    #[cfg(any(feature = "cuda", feature = "emulator"))]
     pub(super) fn in_channels(&self) -> usize {
         self.in_channels
     }
 
-    pub(super) fn compile(&self, size: [usize; 3], products: Products) -> Result<Program, NnError> {
-        Ok(self.plain.compile(self.in_channels, size, products)?)
+    /// What predicts tiles of `size` voxels, over copies of the weights.
+    pub(super) fn compile(&self, size: [usize; 3], products: Products) -> Result<Compiled, NnError> {
+        match &self.layers {
+            Layers::Standard(standard) => {
+                Ok(Compiled::Steps(standard.plain.compile(self.in_channels, size, products)?))
+            }
+            Layers::Composed(_) => {
+                let outputs = self.spec_outputs()?;
+                let copies = &mut Copies(&self.parameters);
+                Ok(Compiled::Layers(Composed::new(&self.spec, self.in_channels, outputs, copies)?))
+            }
+        }
     }
+
+    /// Channels of the logits.
+    fn spec_outputs(&self) -> Result<usize, NnError> {
+        let name = "decoder.seg_layers.0.bias";
+        let bias = self.parameters.get(name).ok_or_else(|| NnError::weight(name, "missing"))?;
+        Ok(bias.elem_count())
+    }
+}
+
+/// A network made ready to predict.
+pub(super) enum Compiled {
+    /// Steps over buffers.
+    Steps(Program),
+    /// Layer by layer.
+    Layers(Composed),
 }

@@ -104,8 +104,15 @@ impl TrainingCheckpoint {
     /// Writes it as PyTorch does, under all names that nnU-Net's state dictionaries have.
     ///
     /// # Errors
-    /// A weight of the network that is not there or one that does not belong to it, or a file that cannot be written.
+    /// A weight of the network that is not there or one that does not belong to it, a network of other parts than nnU-Net's
+    /// own, or a file that cannot be written.
     pub fn write_pth(&self, path: &Path, spec: &NetworkSpec) -> Result<(), NnError> {
+        if !spec.is_standard() {
+            let network = spec.describe();
+            return Err(NnError::Unsupported(format!(
+                "{network} is not written as .pth; keep the .safetensors"
+            )));
+        }
         let names = weight_names(spec);
         if let Some((name, _)) = self.weights.iter().find(|(name, _)| !names.contains(name)) {
             return Err(NnError::weight(name, "the network of the plans has no such weight"));

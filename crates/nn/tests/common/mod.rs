@@ -42,6 +42,7 @@ pub fn small(kind: NetworkKind, dims: usize) -> NetworkSpec {
         norm: Some(NormSpec { eps: 1e-5, affine: true }),
         dropout: None,
         negative_slope: Some(0.01),
+        blocks: None,
     }
 }
 

@@ -291,6 +291,7 @@ fn networks() -> Vec<Network> {
         norm: Some(NormSpec { eps: super::subject::EPS, affine: true }),
         dropout: None,
         negative_slope: Some(0.01),
+        blocks: None,
     };
     let (plain, residual) = (NetworkKind::PlainConvUNet, NetworkKind::ResidualEncoderUNet);
     let planar = spec(plain, 2, [[1, 3, 3]; 3], [[1; 3], [1, 2, 2], [1, 2, 2]]);

@@ -70,12 +70,12 @@ impl DeviceNetwork {
     /// Copies the weights of a network to a device; `kind` is that of its activations and products.
     ///
     /// # Errors
-    /// A network that cannot run there, or the device has no room.
+    /// A network of other parts than nnU-Net's own, another kind, or the device has no room.
     pub fn new(engine: &Arc<dyn Engine>, network: &UNet, kind: Kind) -> Result<Self, NnError> {
         if !matches!(kind, Kind::F32 | Kind::Bf16) {
             return Err(NnError::Unsupported(format!("activations of {kind:?}, expected f32 or bf16")));
         }
-        let (graph, weights) = network.graph();
+        let (graph, weights) = network.graph()?;
         let mut places = HashMap::new();
         let mut values = Vec::with_capacity(graph.weights);
         for weight in weights {
