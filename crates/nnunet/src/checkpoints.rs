@@ -37,7 +37,8 @@ pub fn convert_checkpoint(from: &Path, to: &Path) -> Result<(), Error> {
             } else {
                 checkpoint.configuration.clone()
             };
-            let spec = plans.configuration(&configuration)?.architecture.resolve()?;
+            let architecture = plans.configuration(&configuration)?.architecture;
+            let spec = architecture.for_trainer(&checkpoint.trainer_name)?.resolve()?;
             checkpoint.configuration = configuration;
             Ok(checkpoint.write_pth(to, &spec).map_err(|error| error.in_file(from))?)
         }

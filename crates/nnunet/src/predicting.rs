@@ -10,7 +10,7 @@ use nnunet_infer::{
     BatchOptions, CancelToken, ExtendedOptions, ExtendedSummary, InferError, Predictor, PredictorOptions,
     Summary, evaluate_folder, evaluate_folder_extended,
 };
-use nnunet_nn::{Compute, DeviceSpec, device};
+use nnunet_nn::{Compute, DeviceSpec, NnError, device};
 use nnunet_plan::{Choice, PlannerOptions, Plans, explain_plans, plan_experiment};
 
 use crate::{Error, project::create_folder};
@@ -82,6 +82,31 @@ pub struct PredictReport {
     pub failed: Vec<(String, Error)>,
 }
 
+/// Opens a model on a device; where `auto` found one that the network cannot run on, on the CPU.
+pub(crate) fn open(
+    model: &Path,
+    folds: Option<&[Fold]>,
+    checkpoint: Option<&str>,
+    options: PredictorOptions,
+    spec: &DeviceSpec,
+    log: &dyn Fn(&str),
+) -> Result<Predictor, Error> {
+    let Compute { device, accelerator, message } = device(spec)?;
+    let picked = accelerator.is_some() && *spec == DeviceSpec::Auto;
+    let options = PredictorOptions { accelerator, ..options };
+    match Predictor::open(model, folds, checkpoint, options.clone(), device.clone()) {
+        Err(InferError::Network(error)) if picked && matches!(*error, NnError::HostOnly(_)) => {
+            log(&format!("running on the CPU: {error}"));
+            let options = PredictorOptions { accelerator: None, ..options };
+            Ok(Predictor::open(model, folds, checkpoint, options, device)?)
+        }
+        opened => {
+            log(&message);
+            Ok(opened?)
+        }
+    }
+}
+
 /// Predicts all cases of a folder or list of files.
 ///
 /// # Errors
@@ -100,12 +125,9 @@ pub fn predict(
     }
     let dataset = DatasetJson::read(&request.model.join("dataset.json"))?;
     let cases = cases(&request.inputs, &dataset.file_ending)?;
-    let Compute { device, accelerator, message } = device(&request.device)?;
-    log(&message);
     let folds = (!request.folds.is_empty()).then_some(request.folds.as_slice());
     let checkpoint = request.checkpoint.as_deref();
-    let options = PredictorOptions { accelerator, ..request.options.clone() };
-    let predictor = Predictor::open(&request.model, folds, checkpoint, options, device)?;
+    let predictor = open(&request.model, folds, checkpoint, request.options.clone(), &request.device, log)?;
     if let (Some(previous), None) = (predictor.previous_stage(), &request.previous_stage) {
         let previous = previous.to_owned();
         let configuration = predictor.configuration_name().to_owned();

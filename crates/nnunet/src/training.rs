@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use ndarray::ArrayView4;
 use nnunet_fingerprint::{Fold, Split, json};
 use nnunet_image::{Progress, reader_by_name};
-use nnunet_infer::{Predictor, PredictorOptions, SeeLogits, Summary, evaluate_folder};
-use nnunet_nn::{Compute, DeviceSpec, device};
+use nnunet_infer::{PredictorOptions, SeeLogits, Summary, evaluate_folder};
+use nnunet_nn::{Compute, DeviceSpec, device_for};
 use nnunet_plan::Configuration;
 use nnunet_preprocess::{CaseProperties, PreviousStage, Store};
 use nnunet_train::{StoreSource, TrainCallback, TrainOptions, TrainSetup, TrainSummary, Trainer};
 
+use crate::predicting::open;
 use crate::stages::{NextStage, hand_over, load_with_previous};
 use crate::{Error, Project, project::create_folder};
 
@@ -90,7 +91,8 @@ impl Project {
         let trainer = &request.options.trainer;
         let model_folder = self.model_folder_of(trainer, &request.plans_name, &request.configuration)?;
         let fold_folder = model_folder.join(request.fold.folder_name());
-        let Compute { device, accelerator, message } = device(&request.device)?;
+        let network = configuration.architecture.for_trainer(trainer)?.resolve()?;
+        let Compute { device, accelerator, message } = device_for(&request.device, &network, true)?;
         callback.log(&message);
 
         let mut report = TrainReport { model_folder, fold_folder, training: None, validation: None };
@@ -160,10 +162,9 @@ impl Project {
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Result<Summary, Error> {
         let Validation { store, cases, previous, stages } = validation;
-        let Compute { device, accelerator, .. } = device(&request.device)?;
         let folds = [request.fold];
-        let options = PredictorOptions { accelerator, ..PredictorOptions::default() };
-        let predictor = Predictor::open(&report.model_folder, Some(&folds), None, options, device)?;
+        let options = PredictorOptions::default();
+        let predictor = open(&report.model_folder, Some(&folds), None, options, &request.device, &|_| {})?;
         let out = report.fold_folder.join("validation");
         create_folder(&out)?;
         let labels = predictor.label_rules().foreground_labels().to_vec();

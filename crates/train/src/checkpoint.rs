@@ -78,7 +78,7 @@ pub(crate) fn write(
     identity: &Identity,
 ) -> Result<(), TrainError> {
     let mut tensors = Vec::new();
-    for (name, var) in parameters.names().iter().zip(parameters.vars()) {
+    for (name, var) in parameters.state() {
         tensors.push((format!("{WEIGHTS}{name}"), var.as_detached_tensor()));
     }
     tensors.extend(optimiser.state()?);

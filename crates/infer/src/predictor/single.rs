@@ -96,7 +96,7 @@ impl Predictor {
         options: PredictorOptions,
     ) -> Result<Self, InferError> {
         options.check()?;
-        let config = Config::new(&plans, configuration, &dataset)?;
+        let config = Config::new(&plans, configuration, &dataset, "")?;
         Self::build(plans, dataset, config, networks, mirror_axes, options)
     }
 
@@ -339,13 +339,13 @@ pub(super) fn load(
     let mut first: Option<(Config, Option<Vec<usize>>)> = None;
     let mut networks = Vec::new();
     for checkpoint in checkpoints {
-        let ModelCheckpoint { path, weights, configuration, mirror_axes, .. } = checkpoint?;
+        let ModelCheckpoint { path, weights, trainer_name, configuration, mirror_axes } = checkpoint?;
         if first.is_none() {
             let told = Some(configuration).filter(|name| !name.is_empty()).or_else(|| name.clone());
             let name = told.ok_or_else(|| {
                 InferError::Model(format!("{} does not name its configuration", path.display()))
             })?;
-            first = Some((Config::new(&plans, &name, &dataset)?, mirror_axes));
+            first = Some((Config::new(&plans, &name, &dataset, &trainer_name)?, mirror_axes));
         }
         let Some((config, _)) = &first else { continue };
         let failed = |source| InferError::Checkpoint { path: path.clone(), source: Box::new(source) };
@@ -371,9 +371,10 @@ struct Config {
 }
 
 impl Config {
-    fn new(plans: &Plans, name: &str, dataset: &DatasetJson) -> Result<Self, InferError> {
+    /// `trainer` names the variant that trained the network, if that is known.
+    fn new(plans: &Plans, name: &str, dataset: &DatasetJson, trainer: &str) -> Result<Self, InferError> {
         let configuration = plans.configuration(name)?;
-        let spec = configuration.architecture.resolve()?;
+        let spec = configuration.architecture.for_trainer(trainer)?.resolve()?;
         if spec.dims != configuration.patch_size.len() {
             let (dims, patch) = (spec.dims, &configuration.patch_size);
             return Err(InferError::Model(format!(
@@ -397,6 +398,11 @@ impl Config {
         for (features, stride) in self.spec.features.iter().zip(&self.spec.strides) {
             voxels /= stride.iter().product::<usize>().max(1);
             values += features * voxels;
+        }
+        if !self.spec.is_standard() {
+            // Layer by layer there are no buffers that are used again.
+            let cost = self.spec.feature_map_cost(self.configuration.patch_3d(), self.rules.num_heads());
+            values = values.max(usize::try_from(cost).unwrap_or(usize::MAX / 8));
         }
         values * size_of::<f32>()
     }

@@ -83,3 +83,32 @@ pub fn write_model(folder: &Path, folds: u64) {
         write_safetensors(&fold.join("checkpoint_final.safetensors"), &tensors, &metadata).unwrap();
     }
 }
+
+/// Replaces the network of the plans in a folder, and writes a fresh network of it as the only fold; its weights.
+pub fn write_model_of(
+    folder: &Path,
+    architecture: &nnunet_plan::Architecture,
+    trainer: &str,
+) -> (nnunet_plan::NetworkSpec, Parameters) {
+    write_descriptions(folder);
+    let path = folder.join("plans.json");
+    let mut plans = Plans::read(&path).unwrap();
+    plans.configurations["3d_fullres"]["architecture"] = serde_json::to_value(architecture).unwrap();
+    plans.write(&path).unwrap();
+    let spec = architecture.for_trainer(trainer).unwrap().resolve().unwrap();
+    let parameters = Parameters::new(&spec, 1, 3, 5, &Device::Cpu).unwrap();
+    let named =
+        |(name, var): (&str, &candle_core::Var)| (format!("network.{name}"), var.as_detached_tensor());
+    let tensors: Vec<_> = parameters.state().map(named).collect();
+    let metadata: HashMap<String, String> = [
+        ("format", "nnunet-1"),
+        ("trainer_name", trainer),
+        ("configuration", "3d_fullres"),
+        ("inference_allowed_mirroring_axes", "null"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into();
+    std::fs::create_dir(folder.join("fold_0")).unwrap();
+    write_safetensors(&folder.join("fold_0/checkpoint_final.safetensors"), &tensors, &metadata).unwrap();
+    (spec, parameters)
+}

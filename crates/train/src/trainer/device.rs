@@ -41,6 +41,9 @@ impl OnDevice {
         if options.recompute {
             return Err(host_only("recompute", "true", "false; recompute with --device cpu"));
         }
+        if network.drops() {
+            return Err(host_only("dropout", "a network with dropout", "none; train with --device cpu"));
+        }
         let rule = SgdRule { momentum, weight_decay: options.weight_decay, clip: options.clip, lr: 0.0 };
         let engine = accelerator.engine();
         let kind = Accelerator::kind(options.precision);

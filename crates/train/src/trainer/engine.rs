@@ -44,7 +44,7 @@ pub struct Trainer {
     #[cfg(any(feature = "cuda", feature = "emulator"))]
     pub(super) on_device: Option<super::device::OnDevice>,
     pub(super) loss: DeepLoss,
-    maker: Arc<BatchMaker>,
+    pub(super) maker: Arc<BatchMaker>,
     pub(super) identity: Identity,
     pub(super) state: State,
     log: TextLog,

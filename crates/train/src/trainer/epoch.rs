@@ -3,6 +3,8 @@ use std::time::{Duration, Instant};
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
+use nnunet_nn::blocks::DrawKey;
+
 use super::engine::Trainer;
 use crate::checkpoint::Kind;
 use crate::host::with_slice;
@@ -125,7 +127,7 @@ impl Trainer {
             return Ok(self.info(Phase::Train, iteration, cases.len(), [value, norm], timing));
         }
         let (input, targets) = batch.into_tensor(&self.device)?;
-        let outputs = self.network.forward_deep(&input)?;
+        let outputs = self.network.forward_training(&input, self.draws(iteration))?;
         let forward = clock.lap();
         let (loss, value) = self.loss.loss_of_batch(&outputs, &targets, &self.options.cluster)?;
         self.check_finite("the training loss", value, iteration, &cases)?;
@@ -140,6 +142,12 @@ impl Trainer {
         self.optimiser.step(&gradients, norm, lr)?;
         let timing = Timing { wait, forward, loss: in_loss, backward, optimiser: clock.lap() };
         Ok(self.info(Phase::Train, iteration, cases.len(), [value, norm], timing))
+    }
+
+    /// Names the random numbers that the network draws in an iteration.
+    fn draws(&self, iteration: usize) -> DrawKey {
+        let (epoch, iteration) = (self.state.epoch as u64, iteration as u64);
+        DrawKey { seed: self.options.seed, epoch, iteration, first_sample: self.maker.share.start as u64 }
     }
 
     /// Adds the gradients of all ranks.

@@ -5,7 +5,7 @@ use candle_core::Device;
 use nnunet_augment::{Cascade, Pipeline};
 use nnunet_fingerprint::{DatasetJson, Split};
 use nnunet_nn::{Parameters, UNet, read_checkpoint};
-use nnunet_plan::{Configuration, LabelRules, Plans};
+use nnunet_plan::{Configuration, LabelRules, NetworkSpec, NormKind, Plans};
 
 use crate::loader::{BatchMaker, BatchPlan};
 use crate::optim::Optimiser;
@@ -46,7 +46,8 @@ impl TrainSetup {
     pub(super) fn parts(&self) -> Result<Parts, TrainError> {
         self.options.check()?;
         let configuration = self.plans.configuration(&self.configuration)?;
-        let spec = configuration.architecture.resolve()?;
+        let spec = configuration.architecture.for_trainer(&self.options.trainer)?.resolve()?;
+        self.check_ranks(&spec)?;
         let labels = self.dataset.label_rules()?;
         let cascade = self.cascade(&configuration, &labels);
         let heads = labels.num_heads();
@@ -64,6 +65,20 @@ impl TrainSetup {
         scales.truncate(loss.targets_needed());
         let (maker, mirror_axes) = self.maker(&configuration, &loss.rules, cascade, scales)?;
         Ok(Parts { network, optimiser: self.optimiser(&parameters), parameters, loss, maker, mirror_axes })
+    }
+
+    /// Batch norms take the statistics of a whole batch, of which each of several ranks has a part.
+    fn check_ranks(&self, spec: &NetworkSpec) -> Result<(), TrainError> {
+        let batch_norm = spec.norm.is_some() && matches!(spec.parts().norm, NormKind::Batch { .. });
+        if batch_norm && !self.options.cluster.is_alone() {
+            let found = "several ranks for a network with batch norms".to_owned();
+            return Err(TrainError::Option {
+                option: "cluster",
+                found,
+                expected: "one rank, or other norms",
+            });
+        }
+        Ok(())
     }
 
     /// What a second stage sees of the first.

@@ -5,6 +5,7 @@ mod cascade;
 mod device;
 mod drawn;
 mod killed;
+mod presets;
 mod ranks;
 mod runs;
 mod variants;
