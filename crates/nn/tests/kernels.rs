@@ -11,14 +11,16 @@ use nnunet_nn::kernels::{
 };
 use proptest::prelude::*;
 
-mod common;
+// Nothing here needs more than the kernels, so that they can be tested alone for other processors.
+#[path = "common/values.rs"]
+mod numbers;
 
-use common::values;
+use numbers::values;
 
 /// The instruction set is a setting of the process: one test at a time.
 static ISA: Mutex<()> = Mutex::new(());
 
-fn with<T>(isa: Isa, f: impl FnOnce() -> T) -> T {
+fn with_isa<T>(isa: Isa, f: impl FnOnce() -> T) -> T {
     let _guard = ISA.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     set_isa(isa);
     let result = f();
@@ -43,37 +45,44 @@ fn norm(a: &[f32]) -> f64 {
     dot(a, a).sqrt()
 }
 
-/// The convolution in f64, from its definition.
-fn definition(x: &[f32], input: Dims, w: &[f32], channels: usize, g: &ConvGeometry) -> Vec<f32> {
-    let out = g.output(input.space);
+/// The instruction sets with kernels of their own that this processor has.
+fn vectors() -> Vec<Isa> {
+    let mut found: Vec<Isa> =
+        [Isa::Avx2, Isa::Avx512].map(|isa| with_isa(isa, nnunet_nn::kernels::isa)).to_vec();
+    found.dedup();
+    found.retain(|isa| *isa != Isa::Portable);
+    found
+}
+
+/// Output and gradients of input and weight in f64, from the definition of the convolution.
+fn definition(case: &Case, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f32>; 3] {
+    let (input, g, out) = (case.input, &case.geometry, case.output());
     let [nz, ny, nx] = input.space;
-    let mut y = Vec::new();
-    for b in 0..input.batch {
-        for voxel in 0..out.iter().product::<usize>() {
-            let o = [voxel / out[2] / out[1], voxel / out[2] % out[1], voxel % out[2]];
-            for c in 0..channels {
-                let mut sum = 0.0f64;
-                for tap in 0..g.taps() {
-                    let k =
-                        [tap / g.kernel[2] / g.kernel[1], tap / g.kernel[2] % g.kernel[1], tap % g.kernel[2]];
-                    let at: [Option<usize>; 3] =
-                        std::array::from_fn(|a| (o[a] * g.stride[a] + k[a]).checked_sub(g.padding[a]));
-                    let [Some(z), Some(yy), Some(xx)] = at else { continue };
-                    if z >= nz || yy >= ny || xx >= nx {
-                        continue;
-                    }
-                    for i in 0..input.channels {
-                        let value = x[(((b * nz + z) * ny + yy) * nx + xx) * input.channels + i];
-                        sum += f64::from(value) * f64::from(w[(c * input.channels + i) * g.taps() + tap]);
-                    }
-                }
-                y.push(sum as f32);
+    let [mut y, mut dx, mut dw] = [dy.len(), x.len(), w.len()].map(|n| vec![0.0f64; n]);
+    for (number, voxel) in (0..input.batch).flat_map(|b| (0..out.voxels()).map(move |v| (b, v))).enumerate() {
+        let (b, v) = voxel;
+        let o = [v / out.space[2] / out.space[1], v / out.space[2] % out.space[1], v % out.space[2]];
+        for tap in 0..g.taps() {
+            let k = [tap / g.kernel[2] / g.kernel[1], tap / g.kernel[2] % g.kernel[1], tap % g.kernel[2]];
+            let at: [Option<usize>; 3] =
+                std::array::from_fn(|a| (o[a] * g.stride[a] + k[a]).checked_sub(g.padding[a]));
+            let [Some(z), Some(yy), Some(xx)] = at else { continue };
+            if z >= nz || yy >= ny || xx >= nx {
+                continue;
+            }
+            let from = (((b * nz + z) * ny + yy) * nx + xx) * input.channels;
+            for (c, i) in (0..case.channels).flat_map(|c| (0..input.channels).map(move |i| (c, i))) {
+                let (to, weight) = (number * case.channels + c, (c * input.channels + i) * g.taps() + tap);
+                y[to] += f64::from(x[from + i]) * f64::from(w[weight]);
+                dx[from + i] += f64::from(dy[to]) * f64::from(w[weight]);
+                dw[weight] += f64::from(dy[to]) * f64::from(x[from + i]);
             }
         }
     }
-    y
+    [y, dx, dw].map(|values| values.into_iter().map(|v| v as f32).collect())
 }
 
+#[derive(Debug)]
 struct Case {
     input: Dims,
     channels: usize,
@@ -85,11 +94,16 @@ impl Case {
         Dims { space: self.geometry.output(self.input.space), channels: self.channels, ..self.input }
     }
 
+    /// Input, weight and gradient of the output.
+    fn operands(&self) -> [Vec<f32>; 3] {
+        let weights = self.channels * self.input.channels * self.geometry.taps();
+        [values(self.input.len(), 1), values(weights, 3), values(self.output().len(), 2)]
+    }
+
     /// Forward, input gradient, weight gradient, bias gradient.
     fn run(&self, isa: Isa) -> [Vec<f32>; 4] {
-        let (x, dy) = (values(self.input.len(), 1), values(self.output().len(), 2));
-        let w = values(self.channels * self.input.channels * self.geometry.taps(), 3);
-        with(isa, || {
+        let [x, w, dy] = self.operands();
+        with_isa(isa, || {
             let y = conv_forward(&x, self.input, &w, None, self.channels, &self.geometry);
             let dx = conv_backward_data(&dy, self.input, &w, self.channels, &self.geometry);
             let (dw, db) = conv_backward_weights(&x, self.input, &dy, self.channels, &self.geometry);
@@ -97,22 +111,22 @@ impl Case {
         })
     }
 
+    /// Every instruction set against the definition and against the portable kernels.
     fn check(&self) {
-        let (x, dy) = (values(self.input.len(), 1), values(self.output().len(), 2));
-        let w = values(self.channels * self.input.channels * self.geometry.taps(), 3);
+        let [x, w, dy] = self.operands();
+        let expected = definition(self, &x, &w, &dy);
         let portable = self.run(Isa::Portable);
-        let expected = definition(&x, self.input, &w, self.channels, &self.geometry);
-        assert!(distance(&portable[0], &expected) < 1e-5);
-        // The gradients are the transposes: <dy, conv(x)> = <dx, x> = <dw, w>.
-        let scale = 1e-5 * (norm(&portable[0]) * norm(&dy) + 1e-9);
-        let inner = dot(&portable[0], &dy);
-        assert!((inner - dot(&portable[1], &x)).abs() <= scale);
-        assert!((inner - dot(&portable[2], &w)).abs() <= scale);
-        for isa in [Isa::Avx2, Isa::Avx512] {
-            for (found, expected) in self.run(isa).iter().zip(&portable) {
+        let own = |isa: Isa, found: &[Vec<f32>; 4], expected: &[Vec<f32>]| {
+            for (found, expected) in found.iter().zip(expected) {
                 let error = distance(found, expected);
-                assert!(error < 1e-5, "{isa:?} {:?} {:?}: {error:e}", self.input, self.geometry);
+                assert!(error < 1e-5, "{isa:?} {self:?}: {error:e}");
             }
+        };
+        own(Isa::Portable, &portable, &expected);
+        for isa in vectors() {
+            let found = self.run(isa);
+            own(isa, &found, &expected);
+            own(isa, &found, &portable);
         }
     }
 }
@@ -123,25 +137,31 @@ fn convolutions_of_the_networks() {
     for (kernel, stride) in
         [([3; 3], [1; 3]), ([3; 3], [2; 3]), ([1, 3, 3], [1; 3]), ([1, 3, 3], [1, 2, 2]), ([1; 3], [1; 3])]
     {
-        for (inputs, channels) in [(1, 32), (32, 32), (64, 16), (33, 17), (320, 3)] {
+        for (inputs, channels) in [(1, 32), (32, 32), (64, 16), (33, 17), (320, 3), (3, 320)] {
             let geometry = ConvGeometry::same(kernel, stride);
             for space in [[3, 12, 20], [1, 7, 9]] {
                 Case { input: Dims { batch: 2, space, channels: inputs }, channels, geometry }.check();
             }
         }
     }
+    let geometry = ConvGeometry::same([3; 3], [1; 3]);
+    Case { input: Dims { batch: 1, space: [2, 8, 8], channels: 320 }, channels: 320, geometry }.check();
 }
 
 #[test]
 fn one_voxel_and_nothing_at_all() {
     let geometry = ConvGeometry::same([3; 3], [1; 3]);
-    Case { input: Dims { batch: 1, space: [1; 3], channels: 3 }, channels: 5, geometry }.check();
-    for (batch, space) in [(0, [4; 3]), (1, [0, 4, 4])] {
-        let input = Dims { batch, space, channels: 2 };
-        let valid = ConvGeometry { kernel: [3; 3], stride: [1; 3], padding: [0; 3] };
-        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512] {
-            let [y, dx, dw, _] = Case { input, channels: 4, geometry: valid }.run(isa);
-            assert!(y.is_empty() && dx.len() == input.len() && dw.iter().all(|v| *v == 0.0));
+    for (inputs, channels) in [(3, 5), (17, 33), (320, 1), (1, 320)] {
+        Case { input: Dims { batch: 1, space: [1; 3], channels: inputs }, channels, geometry }.check();
+    }
+    for (batch, space) in [(0, [4; 3]), (1, [0, 4, 4]), (2, [4, 4, 0])] {
+        for channels in [1, 17, 32] {
+            let input = Dims { batch, space, channels };
+            let valid = ConvGeometry { kernel: [3; 3], stride: [1; 3], padding: [0; 3] };
+            for isa in [vec![Isa::Portable], vectors()].concat() {
+                let [y, dx, dw, _] = Case { input, channels: 32, geometry: valid }.run(isa);
+                assert!(y.is_empty() && dx.len() == input.len() && dw.iter().all(|v| *v == 0.0));
+            }
         }
     }
     // A stride beyond the image.
@@ -156,24 +176,30 @@ fn results_do_not_depend_on_the_number_of_threads() {
         channels: 32,
         geometry: ConvGeometry::same([3; 3], [1; 3]),
     };
-    let one =
-        rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(|| case.run(Isa::Avx512));
-    let many =
-        rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap().install(|| case.run(Isa::Avx512));
-    assert_eq!(one, many);
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| case.run(Isa::Avx512))
+    };
+    assert_eq!(run(1), run(3));
+}
+
+/// So many cases, unless `PROPTEST_CASES` says otherwise.
+fn cases(number: u32) -> ProptestConfig {
+    let given = std::env::var_os("PROPTEST_CASES").is_some();
+    if given { ProptestConfig::default() } else { ProptestConfig::with_cases(number) }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn any_convolution(
-        batch in 1usize..3,
-        space in prop::array::uniform3(1usize..9),
+        batch in 0usize..3,
+        space in prop::array::uniform3(0usize..9),
         inputs in prop::sample::select(vec![1usize, 3, 16, 17, 32, 33]),
         channels in prop::sample::select(vec![1usize, 3, 16, 17, 32, 33]),
         kernel in prop::array::uniform3(1usize..4),
-        stride in prop::array::uniform3(1usize..4),
+        stride in prop::array::uniform3(prop::sample::select(vec![1usize, 2, 3, 11, 1000])),
         padding in prop::array::uniform3(0usize..3),
     ) {
         let geometry = ConvGeometry { kernel, stride, padding };
@@ -181,10 +207,34 @@ proptest! {
     }
 
     #[test]
+    fn any_dense_convolution(
+        space in prop::array::uniform3(1usize..12),
+        inputs in prop::sample::select(vec![4usize, 8, 16, 32, 48]),
+        channels in prop::sample::select(vec![4usize, 8, 16, 32, 48]),
+        taps in 1usize..4,
+        padding in prop::array::uniform3(0usize..3),
+    ) {
+        // Those that may be taken by tiles.
+        let geometry = ConvGeometry { kernel: [taps, 3, 3], stride: [1; 3], padding };
+        Case { input: Dims { batch: 1, space, channels: inputs }, channels, geometry }.check();
+    }
+
+    #[test]
+    fn any_wide_convolution(
+        space in prop::array::uniform3(1usize..4),
+        (inputs, channels) in prop::sample::select(vec![(320usize, 1usize), (1, 320), (320, 17), (33, 320), (320, 320)]),
+        kernel in prop::sample::select(vec![[1usize; 3], [1, 3, 3], [2, 1, 3]]),
+        stride in prop::array::uniform3(1usize..3),
+    ) {
+        let geometry = ConvGeometry::same(kernel, stride);
+        Case { input: Dims { batch: 1, space, channels: inputs }, channels, geometry }.check();
+    }
+
+    #[test]
     fn any_transposed_convolution(
-        space in prop::array::uniform3(1usize..6),
-        inputs in prop::sample::select(vec![1usize, 3, 16, 33]),
-        channels in prop::sample::select(vec![1usize, 3, 16, 33]),
+        space in prop::array::uniform3(0usize..6),
+        inputs in prop::sample::select(vec![1usize, 3, 16, 17, 33, 320]),
+        channels in prop::sample::select(vec![1usize, 3, 16, 17, 33]),
         stride in prop::array::uniform3(1usize..4),
         beside in 0usize..3,
     ) {
@@ -192,7 +242,7 @@ proptest! {
         let boxes: usize = stride.iter().product();
         let (x, w) = (values(input.len(), 1), values(inputs * channels * boxes, 2));
         let dy = values(input.len() / inputs * boxes * channels, 3);
-        let run = |isa| with(isa, || {
+        let run = |isa| with_isa(isa, || {
             let y = conv_transpose_forward(&x, input, &w, None, channels, stride, channels);
             let wide = conv_transpose_forward(&x, input, &w, None, channels, stride, channels + beside);
             let dx = conv_transpose_backward_data(&dy, input, &w, channels, stride);
@@ -207,7 +257,7 @@ proptest! {
             prop_assert_eq!(narrow, &wide[..channels]);
             prop_assert!(wide[channels..].iter().all(|v| *v == 0.0));
         }
-        for isa in [Isa::Avx2, Isa::Avx512] {
+        for isa in vectors() {
             for (found, expected) in run(isa).iter().zip(&portable) {
                 prop_assert!(distance(found, expected) < 1e-5);
             }

@@ -100,6 +100,25 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
+        rng_seed: RngSeed::Fixed(3),
+        max_global_rejects: 4096,
+        ..ProptestConfig::with_cases(16)
+    })]
+
+    #[test]
+    fn products_in_bf16_move_logits_and_gradients_by_a_few_hundredths(drawn in drawn()) {
+        // A number of bf16 is right to 2^-9 of itself; a network of up to a dozen layers in a row adds that up. Norms over a few
+        // voxels magnify it, so there are none here.
+        let mut straight = drawn;
+        straight.spec.negative_slope = None;
+        straight.spec.norm = None;
+        check(&straight, Precision::Bf16, [2e-2, 3e-2])?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
         rng_seed: RngSeed::Fixed(2),
         ..ProptestConfig::with_cases(24)
     })]

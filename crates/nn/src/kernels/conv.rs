@@ -1,7 +1,7 @@
 //! Convolution: forward, backward-data, backward-weights.
 
 use super::correlate::{Prepared, Products, correlate};
-use super::outer::outer;
+use super::outer::outer_with;
 use super::shape::{ConvGeometry, Correlation, Dims};
 use super::source::Source;
 
@@ -140,19 +140,21 @@ pub fn conv_backward_weights(
     g: &ConvGeometry,
 ) -> (Vec<f32>, Vec<f32>) {
     assert_eq!(x.len(), input.len());
-    (weight_gradient(Source::plain(x, input.channels), input, dy, channels, g), sum_channels(dy, channels))
+    let source = Source::plain(x, input.channels);
+    (weight_gradient(source, input, dy, channels, g, Products::Fast), sum_channels(dy, channels))
 }
 
-/// Gradient of the weight (out, in, kz, ky, kx).
+/// Gradient of the weight (out, in, kz, ky, kx), with products of a kind.
 pub(crate) fn weight_gradient(
     x: Source<'_>,
     input: Dims,
     dy: &[f32],
     channels: usize,
     g: &ConvGeometry,
+    products: Products,
 ) -> Vec<f32> {
     let plan = forward_plan(input, channels, g);
-    let (sums, padded) = outer(&plan, x, dy);
+    let (sums, padded) = outer_with(products, &plan, x, dy);
     let (ci, taps) = (input.channels, g.taps());
     let mut dw = vec![0.0; channels * ci * taps];
     for (i, value) in dw.iter_mut().enumerate() {

@@ -37,6 +37,7 @@ fn registers(plan: &Correlation, isa: Isa) -> usize {
     let count = plan.output.channels.div_ceil(lanes);
     match isa {
         Isa::Avx512 if count.is_multiple_of(4) && plan.count[2] <= 6 => 4,
+        Isa::Neon if count.is_multiple_of(4) => 4,
         _ if count.is_multiple_of(2) => 2,
         _ => 1,
     }
@@ -45,7 +46,7 @@ fn registers(plan: &Correlation, isa: Isa) -> usize {
 pub(crate) fn isa_lanes(isa: Isa) -> usize {
     match isa {
         Isa::Avx512 => 16,
-        Isa::Simd128 => 4,
+        Isa::Simd128 | Isa::Neon => 4,
         Isa::Avx2 | Isa::Portable => 8,
     }
 }
@@ -295,6 +296,9 @@ impl Job<'_> {
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             // SAFETY: as above.
             Isa::Simd128 => unsafe { self.run_simd128(out, moments) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Isa::Neon => unsafe { self.run_neon(out, moments) },
             _ => unreachable!("the portable path has no jobs"),
         }
     }
@@ -341,6 +345,20 @@ impl Job<'_> {
             match self.weights.block / 4 {
                 2 => self.rows::<Simd128, 2>(out, moments, 6),
                 _ => self.rows::<Simd128, 1>(out, moments, 10),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon(&self, out: SharedOut, moments: &mut [Moments]) {
+        use super::simd::arm::Neon;
+        // SAFETY: see `rows`.
+        unsafe {
+            match self.weights.block / 4 {
+                4 => self.rows::<Neon, 4>(out, moments, 6),
+                2 => self.rows::<Neon, 2>(out, moments, 12),
+                _ => self.rows::<Neon, 1>(out, moments, 12),
             }
         }
     }

@@ -14,6 +14,8 @@ pub enum Isa {
     Avx512 = 3,
     /// The 128 bits of WebAssembly, where they were compiled in.
     Simd128 = 4,
+    /// The 128 bits of 64-bit Arm, which every such processor has.
+    Neon = 5,
 }
 
 impl std::fmt::Display for Isa {
@@ -23,6 +25,7 @@ impl std::fmt::Display for Isa {
             Self::Avx2 => "AVX2",
             Self::Avx512 => "AVX-512",
             Self::Simd128 => "WebAssembly SIMD",
+            Self::Neon => "NEON",
         })
     }
 }
@@ -30,13 +33,14 @@ impl std::fmt::Display for Isa {
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 /// The instruction set in use: the best that the processor has, unless the environment variable `NNUNET_CPU`
-/// (`portable`, `avx2`, `avx512`) or [`set_isa`] asks for a lesser one.
+/// (`portable`, `avx2`, `avx512`) or [`set_isa`] asks for a lesser one. On 64-bit Arm everything but `portable` means NEON.
 pub fn isa() -> Isa {
     match CHOSEN.load(Ordering::Relaxed) {
         1 => Isa::Portable,
         2 => Isa::Avx2,
         3 => Isa::Avx512,
         4 => Isa::Simd128,
+        5 => Isa::Neon,
         _ => {
             let wanted = match std::env::var("NNUNET_CPU").as_deref() {
                 Ok("portable") => Isa::Portable,
@@ -54,6 +58,8 @@ pub fn set_isa(wanted: Isa) -> Isa {
         Isa::Portable
     } else if has_simd128() {
         Isa::Simd128
+    } else if cfg!(target_arch = "aarch64") {
+        Isa::Neon
     } else if wanted == Isa::Avx512 && has_avx512() {
         Isa::Avx512
     } else if has_avx2() {

@@ -39,5 +39,5 @@ pub use norm::{NormGradients, NormSaved, norm_act_backward, norm_act_forward, no
 pub use peak::multiply_adds;
 pub use shape::{ConvGeometry, Dims};
 pub(crate) use source::{ChannelMap, Source};
-pub(crate) use transpose::up_plans;
 pub use transpose::{conv_transpose_backward_data, conv_transpose_backward_weights, conv_transpose_forward};
+pub(crate) use transpose::{up_input_gradient, up_plans, up_weight_gradient};

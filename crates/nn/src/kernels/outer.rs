@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::correlate::isa_lanes;
+use super::bf16::{self, Engine, engine, rounded};
+use super::correlate::{Products, isa_lanes};
 use super::isa::{Isa, isa};
 use super::portable;
 use super::shape::Correlation;
@@ -95,6 +96,31 @@ pub(crate) fn sum_in_parts(
     total
 }
 
+/// [`outer`], with products of a kind.
+///
+/// In bf16 they are taken by tiles wherever there are tiles; otherwise by dot products where Winograd's filtering in f32, which
+/// saves more, does not apply.
+pub(crate) fn outer_with(
+    products: Products,
+    plan: &Correlation,
+    x: Source<'_>,
+    dy: &[f32],
+) -> (Vec<f32>, usize) {
+    if products != Products::Bf16 {
+        return outer(plan, x, dy);
+    }
+    match engine().filter(|_| isa() == Isa::Avx512) {
+        Some(Engine::Dot) if winograd::Grid::of(plan, Isa::Avx512).is_some() => outer(plan, x, dy),
+        Some(engine) => bf16::outer(engine, plan, x, dy),
+        None => {
+            let mut values = x.collect(plan.input).into_owned();
+            values.par_iter_mut().for_each(|v| *v = rounded(*v));
+            let dy: Vec<f32> = dy.par_iter().map(|v| rounded(*v)).collect();
+            outer(plan, Source::plain(&values, plan.input.channels), &dy)
+        }
+    }
+}
+
 struct Part<'a> {
     plan: &'a Correlation,
     x: Source<'a>,
@@ -133,6 +159,9 @@ impl Part<'_> {
                 Isa::Avx512 => unsafe { sweep.run_avx512(dw) },
                 #[cfg(target_arch = "x86_64")]
                 Isa::Avx2 => unsafe { sweep.run_avx2(dw) },
+                #[cfg(target_arch = "aarch64")]
+                // SAFETY: as above.
+                Isa::Neon => unsafe { sweep.run_neon(dw) },
                 _ => unreachable!("the portable path has no sweeps"),
             }
             plane += count;
@@ -183,6 +212,20 @@ impl Sweep<'_> {
             match self.padded / 8 {
                 n if n % 2 == 0 => self.tiles::<Avx2, 6, 2>(dw),
                 _ => self.tiles::<Avx2, 8, 1>(dw),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon(&self, dw: &mut [f32]) {
+        use super::simd::arm::Neon;
+        // SAFETY: see `tiles`.
+        unsafe {
+            match self.padded / 4 {
+                n if n % 4 == 0 => self.tiles::<Neon, 6, 4>(dw),
+                n if n % 2 == 0 => self.tiles::<Neon, 8, 2>(dw),
+                _ => self.tiles::<Neon, 8, 1>(dw),
             }
         }
     }

@@ -2,11 +2,11 @@
 #![allow(unsafe_code)]
 
 use super::isa::{Isa, isa};
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::simd::Simd;
 
-/// Chains of multiply-adds that do not wait for each other.
-const CHAINS: usize = 12;
+/// Chains of multiply-adds that do not wait for each other: as many as hide their latency and fit into registers.
+const CHAINS: usize = if cfg!(target_arch = "aarch64") { 16 } else { 12 };
 
 /// Runs `steps` rounds of independent multiply-adds in registers on this thread and returns their number of floating-point
 /// operations: divided by the time that it takes, the peak that the convolutions are compared with.
@@ -19,6 +19,8 @@ pub fn multiply_adds(steps: usize) -> (u64, f32) {
         Isa::Avx512 => (16, unsafe { avx512(steps) }),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (8, unsafe { avx2(steps) }),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => (4, unsafe { neon(steps) }),
         _ => (1, portable(steps)),
     };
     ((2 * lanes * CHAINS * steps) as u64, value)
@@ -46,7 +48,14 @@ unsafe fn avx2(steps: usize) -> f32 {
     unsafe { chains::<super::simd::x86::Avx2>(steps) }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+unsafe fn neon(steps: usize) -> f32 {
+    // SAFETY: the caller's processor has the instructions.
+    unsafe { chains::<super::simd::arm::Neon>(steps) }
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 unsafe fn chains<S: Simd>(steps: usize) -> f32 {
     let mut out = [0.0f32; 16];

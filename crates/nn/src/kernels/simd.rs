@@ -163,3 +163,52 @@ pub(crate) mod wasm {
         }
     }
 }
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod arm {
+    use std::arch::aarch64::*;
+
+    use super::Simd;
+
+    /// 4 lanes of NEON.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Neon;
+
+    // SAFETY: intrinsics of NEON that touch exactly `LANES` values, at any alignment.
+    unsafe impl Simd for Neon {
+        const LANES: usize = 4;
+        type V = float32x4_t;
+        #[inline(always)]
+        unsafe fn zero() -> float32x4_t {
+            unsafe { vdupq_n_f32(0.0) }
+        }
+        #[inline(always)]
+        unsafe fn splat(p: *const f32) -> float32x4_t {
+            unsafe { vld1q_dup_f32(p) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> float32x4_t {
+            unsafe { vld1q_f32(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: float32x4_t) {
+            unsafe { vst1q_f32(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+            unsafe { vfmaq_f32(c, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            unsafe { vaddq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            unsafe { vsubq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn set(v: f32) -> float32x4_t {
+            unsafe { vdupq_n_f32(v) }
+        }
+    }
+}

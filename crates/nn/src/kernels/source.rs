@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+#[cfg(target_arch = "x86_64")]
 use super::isa::{Isa, isa};
 use super::shape::{Correlation, Dims};
 
@@ -33,14 +34,15 @@ impl ChannelMap {
 
     /// Maps voxels of `pitch` values to voxels of as many values as there are channels.
     pub(crate) fn apply(&self, from: &[f32], pitch: usize, to: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
         match isa() {
             // SAFETY: `isa()` gives an instruction set only where the processor has it.
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => unsafe { apply_avx512(self, from, pitch, to) },
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { apply_avx2(self, from, pitch, to) },
-            _ => apply(self, from, pitch, to),
+            Isa::Avx512 => return unsafe { apply_avx512(self, from, pitch, to) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { apply_avx2(self, from, pitch, to) },
+            _ => (),
         }
+        apply(self, from, pitch, to);
     }
 
     /// The value of one channel.

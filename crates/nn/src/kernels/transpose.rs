@@ -1,8 +1,8 @@
 //! Transposed convolution with kernel = stride: every input voxel becomes a box of output voxels.
 
 use super::conv::{sum_channels, zeros};
-use super::correlate::{Prepared, correlate};
-use super::outer::outer;
+use super::correlate::{Prepared, Products};
+use super::outer::outer_with;
 use super::shape::{Correlation, Dims};
 use super::source::Source;
 
@@ -55,7 +55,7 @@ pub(crate) fn up_plans(input: Dims, channels: usize, stride: [usize; 3], pitch: 
 }
 
 /// The convolution with kernel = stride over the output, whose result has the shape of the input.
-fn gather_plan(input: Dims, channels: usize, stride: [usize; 3]) -> Correlation {
+pub(crate) fn gather_plan(input: Dims, channels: usize, stride: [usize; 3]) -> Correlation {
     Correlation {
         input: output_dims(input, channels, stride),
         output: input,
@@ -77,11 +77,25 @@ pub fn conv_transpose_backward_data(
     channels: usize,
     stride: [usize; 3],
 ) -> Vec<f32> {
+    up_input_gradient(dy, input, weight, channels, stride, Products::Fast)
+}
+
+/// [`conv_transpose_backward_data`], with products of a kind.
+pub(crate) fn up_input_gradient(
+    dy: &[f32],
+    input: Dims,
+    weight: &[f32],
+    channels: usize,
+    stride: [usize; 3],
+    products: Products,
+) -> Vec<f32> {
     let plan = gather_plan(input, channels, stride);
     let boxes: usize = stride.iter().product();
     let mut dx = zeros(input.len());
+    assert_eq!(dy.len(), plan.input.len());
     if !plan.is_empty() {
-        correlate(&plan, dy, |r, o, c| weight[(c * channels + o) * boxes + r], None, &mut dx);
+        let weight = |_: usize, r: usize, o: usize, c: usize| weight[(c * channels + o) * boxes + r];
+        Prepared::with(products, &[plan], weight, None).run(Source::plain(dy, channels), &mut dx, false);
     }
     dx
 }
@@ -94,13 +108,26 @@ pub fn conv_transpose_backward_weights(
     channels: usize,
     stride: [usize; 3],
 ) -> (Vec<f32>, Vec<f32>) {
+    let dw = up_weight_gradient(x, input, dy, channels, stride, Products::Fast);
+    (dw, sum_channels(dy, channels))
+}
+
+/// Gradient of the weight (in, out, sz, sy, sx), with products of a kind.
+pub(crate) fn up_weight_gradient(
+    x: &[f32],
+    input: Dims,
+    dy: &[f32],
+    channels: usize,
+    stride: [usize; 3],
+    products: Products,
+) -> Vec<f32> {
     let plan = gather_plan(input, channels, stride);
-    let (sums, padded) = outer(&plan, Source::plain(dy, channels), x);
+    let (sums, padded) = outer_with(products, &plan, Source::plain(dy, channels), x);
     let boxes: usize = stride.iter().product();
     let mut dw = vec![0.0; input.channels * channels * boxes];
     for (i, value) in dw.iter_mut().enumerate() {
         let (c, o, r) = (i / boxes / channels, i / boxes % channels, i % boxes);
         *value = sums[(r * channels + o) * padded + c];
     }
-    (dw, sum_channels(dy, channels))
+    dw
 }

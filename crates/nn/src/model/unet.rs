@@ -135,8 +135,8 @@ impl UNet {
 
     /// The same network, trained with products of the given precision.
     ///
-    /// In bf16, convolutions and the gradients of their inputs are products of rounded values, summed in f32; weights, their
-    /// gradients, statistics and logits stay in f32.
+    /// In bf16, convolutions and their gradients are products of rounded values, summed in f32, but for gradients of weights
+    /// that Winograd's filtering in f32 is faster for; weights, statistics and logits stay in f32.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }

@@ -1,7 +1,7 @@
 //! Small networks with set weights, and numbers.
 
 // Each test uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::path::{Path, PathBuf};
 
@@ -9,18 +9,9 @@ use candle_core::{Device, Tensor};
 use nnunet_nn::Parameters;
 use nnunet_plan::{NetworkKind, NetworkSpec, NormSpec};
 
-/// Numbers from −1 to 1 that look random.
-pub fn values(n: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    (0..n)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / 8_388_608.0 - 1.0
-        })
-        .collect()
-}
+mod values;
+
+pub use values::values;
 
 /// Three stages with 2, 4 and 6 features.
 pub fn small(kind: NetworkKind, dims: usize) -> NetworkSpec {

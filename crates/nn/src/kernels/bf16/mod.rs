@@ -3,17 +3,21 @@
 //! The input of a box is copied into a slab of bf16; taps along x and input channels of an output are one run there, so that
 //! a matrix of voxels times that run lies in memory as it is: no matrix has to be built. Weights are packed in pairs along
 //! the run, as the instructions take them.
+// Other processors have none of the instructions, and only tests run the model of them.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, unused_unsafe, unused_variables))]
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
 #[cfg(target_arch = "x86_64")]
 mod dot;
 mod engine;
+mod outer;
 mod prepared;
 mod tiles;
 
-pub(crate) use engine::engine;
 pub use engine::has_amx;
+pub(crate) use engine::{Engine, engine};
+pub(crate) use outer::outer;
 pub(crate) use prepared::Bf16Prepared;
 
 /// The nearest bf16, ties to even; what is not a number stays so.

@@ -50,7 +50,7 @@ pub(super) unsafe trait Kernel {
 }
 
 /// Products by tiles: 2×2 tiles of sums, two of voxels, two of weights.
-struct ByTiles<T: Tiles>(T);
+pub(super) struct ByTiles<T: Tiles>(pub(super) T);
 
 // SAFETY: reads the runs and weights of the block in whole tiles.
 unsafe impl<T: Tiles> Kernel for ByTiles<T> {
@@ -140,7 +140,7 @@ impl Bf16Prepared {
                 // Whole tiles read past the last voxel and the end of the last run.
                 slab.clear();
                 slab.resize(values.len() + VOXELS * step + 2 * self.pairs, 0);
-                self.round(values, slab);
+                round_all(values, slab);
                 for (plan, weights) in self.parts.iter().zip(&self.weights) {
                     let shape = SlabShape::of(plan, region.count);
                     let (blocks, pairs, bias) = (blocks.clone(), self.pairs, &self.bias[..]);
@@ -153,17 +153,16 @@ impl Bf16Prepared {
         let tasks: Vec<_> = (0..boxes.tasks()).into_par_iter().with_max_len(1).map(task).collect();
         if moments { boxes.join(plan.output.channels, BLOCK, &tasks) } else { Vec::new() }
     }
+}
 
-    fn round(&self, from: &[f32], to: &mut [u16]) {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx512bf16")
-            && std::arch::is_x86_feature_detected!("avx512bw")
-        {
-            // SAFETY: just checked.
-            return unsafe { super::dot::round_all(from, to) };
-        }
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = round(*from));
+/// Rounds values to bf16.
+pub(super) fn round_all(from: &[f32], to: &mut [u16]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512bf16") && std::arch::is_x86_feature_detected!("avx512bw") {
+        // SAFETY: just checked.
+        return unsafe { super::dot::round_all(from, to) };
     }
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = round(*from));
 }
 
 fn pack(plan: &Correlation, pairs: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync) -> Vec<u16> {
@@ -405,9 +404,7 @@ mod tests {
         assert_eq!(widen(round(f32::INFINITY)), f32::INFINITY);
         let all = values(1000, 3);
         let mut found = vec![0; 1000];
-        let input = Dims { batch: 1, space: [1; 3], channels: 1 };
-        let plan = forward_plan(input, 1, &ConvGeometry::same([1; 3], [1; 3]));
-        Bf16Prepared::new(Engine::Emulated, &[plan], |_, _, _, _| 1.0, None).round(&all, &mut found);
+        round_all(&all, &mut found);
         assert!(all.iter().zip(&found).all(|(v, f)| round(*v) == *f));
     }
 }

@@ -99,7 +99,20 @@ impl Job<'_> {
                 _ => self.run_simd128::<1>(slab, v, m, out, moments),
             }
         }
-        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128"))))]
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            match self.grid.registers {
+                4 => self.run_neon::<4>(slab, v, m, out, moments),
+                2 => self.run_neon::<2>(slab, v, m, out, moments),
+                _ => self.run_neon::<1>(slab, v, m, out, moments),
+            }
+        }
+        #[cfg(not(any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            all(target_arch = "wasm32", target_feature = "simd128")
+        )))]
         let _ = (slab, v, m, out, moments);
     }
 
@@ -156,6 +169,25 @@ impl Job<'_> {
         unsafe {
             transform_inputs::<Simd128>(slab, self.shape, self.tiles, ci, 0..ci, v);
             self.blocks::<Simd128, NZ>(v, m, out, moments, 6);
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon<const NZ: usize>(
+        &self,
+        slab: &[f32],
+        v: &mut [f32],
+        m: &mut [f32],
+        out: SharedOut,
+        moments: &mut [Moments],
+    ) {
+        use super::super::simd::arm::Neon;
+        let ci = self.grid.channels()[0];
+        // SAFETY: the caller's.
+        unsafe {
+            transform_inputs::<Neon>(slab, self.shape, self.tiles, ci, 0..ci, v);
+            self.blocks::<Neon, NZ>(v, m, out, moments, if NZ == 4 { 6 } else { 12 });
         }
     }
 

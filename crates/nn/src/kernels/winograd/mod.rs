@@ -58,7 +58,11 @@ impl Grid {
         if 10 * products > 7 * 9 * plan.count[1] * plan.count[2] || plan.count[0] * tiles[0] * tiles[1] < 12 {
             return None;
         }
-        let registers = if (plan.output.channels / lanes).is_multiple_of(2) { 2 } else { 1 };
+        let registers = match plan.output.channels / lanes {
+            n if isa == Isa::Neon && n.is_multiple_of(4) => 4,
+            n if n.is_multiple_of(2) => 2,
+            _ => 1,
+        };
         Some(Self { plan: *plan, tiles, lanes, registers })
     }
 

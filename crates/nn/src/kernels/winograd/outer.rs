@@ -25,6 +25,9 @@ pub(crate) fn outer(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Vec<f32> {
     // A group of input channels per task where the products of all would not stay in a cache.
     let width = match grid.lanes {
         lanes if size <= GROUPED_VALUES => ci.max(lanes),
+        // Narrow registers take as many channels as wide ones: the gradients are transformed once per group.
+        4 if ci.is_multiple_of(32) => 32,
+        4 if ci.is_multiple_of(16) => 16,
         lanes if ci.is_multiple_of(2 * lanes) => 2 * lanes,
         lanes => lanes,
     };
@@ -93,7 +96,16 @@ impl Sweep<'_> {
                 (_, _) => self.run_avx2::<8, 1>(slab, values, gradients, sums),
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        unsafe {
+            match self.grid.registers {
+                4 => self.run_neon::<4, 4>(slab, values, gradients, sums),
+                2 => self.run_neon::<4, 2>(slab, values, gradients, sums),
+                _ => self.run_neon::<4, 1>(slab, values, gradients, sums),
+            }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let _ = (slab, values, gradients, sums);
     }
 
@@ -132,6 +144,25 @@ impl Sweep<'_> {
             transform_inputs::<Avx2>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
             self.transform_gradients::<Avx2>(d);
             self.products::<Avx2, NC, NZ>(v, d, sums);
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    #[target_feature(enable = "neon")]
+    unsafe fn run_neon<const NC: usize, const NZ: usize>(
+        &self,
+        slab: &[f32],
+        v: &mut [f32],
+        d: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        use super::super::simd::arm::Neon;
+        let ci = self.grid.channels()[0];
+        // SAFETY: the caller's.
+        unsafe {
+            transform_inputs::<Neon>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
+            self.transform_gradients::<Neon>(d);
+            self.products::<Neon, NC, NZ>(v, d, sums);
         }
     }
 

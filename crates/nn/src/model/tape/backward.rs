@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::forward::{Pass, Weights};
 use super::graph::{Act, Graph, Node, UnitNode, Weight};
 use crate::kernels::{
-    ConvGeometry, Dims, backward_in_place, conv_transpose_backward_data, conv_transpose_backward_weights,
-    input_gradient, split, sum_channels, weight_gradient,
+    ConvGeometry, Dims, backward_in_place, input_gradient, split, sum_channels, up_input_gradient,
+    up_weight_gradient, weight_gradient,
 };
 
 /// Values that one task takes.
@@ -84,15 +84,16 @@ impl Gradients<'_> {
     /// Passes the gradient of a convolution's output on to weight and input.
     fn conv(&mut self, weight: &Weight, geometry: &ConvGeometry, input: Act, dy: &[f32]) {
         let channels = weight.shape[0];
+        let products = self.weights.products;
         let x = self.pass.restore(self.graph, input, self.weights);
-        let (dims, dw) = (x.dims, weight_gradient(x.source(), x.dims, dy, channels, geometry));
+        let (dims, dw) = (x.dims, weight_gradient(x.source(), x.dims, dy, channels, geometry, products));
         self.set(weight, &dw);
         if self.graph.is_join(input) {
             self.pass.free(input);
         }
         if input != 0 || self.input {
             let w = self.weights.of(weight);
-            self.add(input, input_gradient(dy, dims, w, channels, geometry, self.weights.products));
+            self.add(input, input_gradient(dy, dims, w, channels, geometry, products));
         }
     }
 
@@ -162,14 +163,15 @@ impl Gradients<'_> {
         self.add(skip, beside);
         let x = self.pass.restore(self.graph, low, self.weights);
         let (dims, values) = (x.dims, x.source().collect(x.dims));
-        let (dw, dbias) = conv_transpose_backward_weights(&values, dims, &up, channels, stride);
+        let products = self.weights.products;
+        let dw = up_weight_gradient(&values, dims, &up, channels, stride, products);
         drop(values);
         self.set(weight, &dw);
         if let Some(bias) = bias {
-            self.set(bias, &dbias);
+            self.set(bias, &sum_channels(&up, channels));
         }
         let w = self.weights.of(weight);
-        self.add(low, conv_transpose_backward_data(&up, dims, w, channels, stride));
+        self.add(low, up_input_gradient(&up, dims, w, channels, stride, products));
     }
 }
 
