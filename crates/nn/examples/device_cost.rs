@@ -84,6 +84,14 @@ impl Engine for Ledger {
         Ok(())
     }
 
+    fn send(&self, bytes: &[u8]) -> Result<u64, NnError> {
+        self.allocate(bytes.len().max(1))
+    }
+
+    fn arrive(&self, _: u64) -> Result<(), NnError> {
+        Ok(())
+    }
+
     fn read(&self, _: u64, bytes: &mut [u8]) -> Result<(), NnError> {
         bytes.fill(0);
         Ok(())

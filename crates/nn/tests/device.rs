@@ -11,7 +11,7 @@ use nnunet_nn::cuda::ops::{
     norm_apply, norm_backward, norm_none, norm_statistics, pool, pool_backward, sum_channels, up_backward,
     up_forward, warp_image, warp_labels, window_add, window_cut, window_labels, window_mean,
 };
-use nnunet_nn::cuda::{Array, DeviceNetwork, Emulator, Engine, Kind};
+use nnunet_nn::cuda::{Array, DeviceNetwork, Emulator, Engine, Kind, Parcel};
 use nnunet_nn::kernels::{self, ConvGeometry, Dims};
 use nnunet_nn::{NnError, Parameters, UNet};
 use proptest::prelude::*;
@@ -459,6 +459,32 @@ fn augmentation_is_what_it_says() {
 
 fn super_deviation(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
+}
+
+#[test]
+fn parcels_hold_what_was_sent_and_leave_nothing_behind() {
+    for engine in engines() {
+        let values: Vec<f32> = (0..1000).map(|i| i as f32).collect();
+        // More than are filled at a time, opened in another order than sent, one never.
+        let send = |k: usize| Parcel::of_f32(&engine, &values[k..]).unwrap();
+        let [first, second, lost, last] = [0, 1, 2, 3].map(send);
+        assert_eq!(last.open().unwrap().to_f32().unwrap(), values[3..]);
+        drop(lost);
+        assert_eq!(second.open().unwrap().to_f32().unwrap(), values[1..]);
+        assert_eq!(first.open().unwrap().to_f32().unwrap(), values);
+        let labels = Parcel::of_i16(&engine, &[3, -1, 7]).unwrap();
+        assert_eq!(labels.open().unwrap().to_i16().unwrap(), [3, -1, 7]);
+        assert_eq!(Parcel::of_f32(&engine, &[]).unwrap().open().unwrap().to_f32().unwrap(), [0.0; 0]);
+    }
+    if Emulator::is_there() {
+        let engine: Arc<dyn Engine> = Arc::new(Emulator::with_memory(4096));
+        for _ in 0..100 {
+            drop(Parcel::of_f32(&engine, &[1.0; 1000]).unwrap());
+        }
+        let two = Parcel::of_f32(&engine, &[1.0; 1000]).and_then(|_one| Parcel::of_f32(&engine, &[1.0; 100]));
+        assert!(matches!(two, Err(NnError::DeviceMemory { asked: 400, .. })));
+        assert_eq!(engine.memory().unwrap().0, 4096);
+    }
 }
 
 #[test]

@@ -110,6 +110,52 @@ impl Array {
     }
 }
 
+/// Numbers on their way to a device, beside its work.
+#[derive(Debug)]
+pub struct Parcel(Array);
+
+impl Parcel {
+    /// Sends f32 values.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn of_f32(engine: &Arc<dyn Engine>, values: &[f32]) -> Result<Self, NnError> {
+        Self::of(engine, Kind::F32, values.len(), bytemuck::cast_slice(values))
+    }
+
+    /// Sends 16-bit integers.
+    ///
+    /// # Errors
+    /// The device has no room.
+    pub fn of_i16(engine: &Arc<dyn Engine>, values: &[i16]) -> Result<Self, NnError> {
+        Self::of(engine, Kind::I16, values.len(), bytemuck::cast_slice(values))
+    }
+
+    fn of(engine: &Arc<dyn Engine>, kind: Kind, len: usize, bytes: &[u8]) -> Result<Self, NnError> {
+        let pointer = engine.send(bytes)?;
+        Ok(Self(Array { pointer, len, kind, engine: Arc::clone(engine) }))
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.0.len
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
+
+    /// The array, for work that is asked for from now on.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn open(self) -> Result<Array, NnError> {
+        self.0.engine.arrive(self.0.pointer)?;
+        Ok(self.0)
+    }
+}
+
 impl Drop for Array {
     fn drop(&mut self) {
         self.engine.release(self.pointer, (self.len * self.kind.bytes()).max(1));

@@ -1,6 +1,7 @@
 //! The kernels on the CPU, for tests.
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 #[cfg(nnunet_emulator)]
 use std::ffi::c_char;
 use std::ffi::{CString, c_void};
@@ -34,6 +35,8 @@ pub struct Emulator {
     /// Bytes in use, and the most that may be.
     used: Mutex<usize>,
     limit: Option<usize>,
+    /// Copies on their way: what nobody has waited for is not there yet.
+    sent: Mutex<HashMap<u64, Vec<u8>>>,
 }
 
 impl Emulator {
@@ -54,6 +57,10 @@ impl Emulator {
 
     fn used(&self) -> std::sync::MutexGuard<'_, usize> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sent(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Vec<u8>>> {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The matrix as it takes part in the product, in rows of `columns` values.
@@ -102,6 +109,7 @@ impl Engine for Emulator {
 
     fn release(&self, pointer: u64, bytes: usize) {
         *self.used() -= bytes;
+        self.sent().remove(&pointer);
         // SAFETY: from `allocate` with the same size, and given back once, by the array that owned it.
         unsafe { std::alloc::dealloc(pointer as *mut u8, layout(bytes)) };
     }
@@ -116,6 +124,17 @@ impl Engine for Emulator {
         // SAFETY: views lie within allocated memory.
         unsafe { (pointer as *mut u8).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         Ok(())
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<u64, NnError> {
+        let pointer = self.allocate(bytes.len().max(1))?;
+        self.sent().insert(pointer, bytes.to_vec());
+        Ok(pointer)
+    }
+
+    fn arrive(&self, pointer: u64) -> Result<(), NnError> {
+        let sent = self.sent().remove(&pointer);
+        sent.map_or(Ok(()), |bytes| self.write(pointer, &bytes))
     }
 
     fn read(&self, pointer: u64, bytes: &mut [u8]) -> Result<(), NnError> {

@@ -125,8 +125,8 @@ pub struct Convolution {
     pub add: bool,
 }
 
-/// A device: its memory, and what runs on it. Work is done in the order in which it is asked for; only [`Engine::read`] and
-/// [`Engine::wait`] wait for it.
+/// A device: its memory, and what runs on it. Work is done in the order in which it is asked for, but for the copies
+/// of [`Engine::send`]; only [`Engine::read`] and [`Engine::wait`] wait for it.
 pub trait Engine: Send + Sync + std::fmt::Debug {
     /// What it is, for people.
     fn name(&self) -> String;
@@ -151,6 +151,19 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The device failed.
     fn write(&self, pointer: u64, bytes: &[u8]) -> Result<(), NnError>;
+
+    /// Begins to copy into new memory, beside the work that was asked for, and returns its address. It is given back by
+    /// [`Engine::release`] and holds the bytes for what is asked for after [`Engine::arrive`].
+    ///
+    /// # Errors
+    /// There is not enough memory, or the device failed.
+    fn send(&self, bytes: &[u8]) -> Result<u64, NnError>;
+
+    /// Lets the work that is asked for from now on wait for a copy that [`Engine::send`] began.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn arrive(&self, pointer: u64) -> Result<(), NnError>;
 
     /// Waits for all work and copies out of the device's memory.
     ///

@@ -2,7 +2,7 @@
 //!
 //! - [`Engine`]: memory, kernels, matrix products and convolutions of a device. `CudaEngine` (feature `cuda`) is a graphics
 //!   card; `Emulator` (feature `emulator`) runs the same kernels on the CPU, compiled for it, and is for tests.
-//! - [`Array`]: numbers in the memory of an engine.
+//! - [`Array`]: numbers in the memory of an engine; [`Parcel`]: numbers on their way there.
 //! - [`ops`]: the kernels as functions over arrays, with the shapes checked.
 //! - [`DeviceNetwork`]: a U-Net whose weights, gradients and momenta lie on a device; [`DeviceWindow`]: sliding-window sums.
 //!
@@ -18,8 +18,8 @@ mod engine;
 pub mod ops;
 mod window;
 
-pub use crate::model::{DeviceNetwork, Output, StepReport};
-pub use array::{Array, View};
+pub use crate::model::{DeviceNetwork, Output, StagedBatch, Step, StepReport};
+pub use array::{Array, Parcel, View};
 #[cfg(feature = "cuda")]
 pub use driver::CudaEngine;
 #[cfg(feature = "emulator")]

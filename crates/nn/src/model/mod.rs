@@ -13,7 +13,7 @@ mod unet;
 
 pub(crate) use build::weight_names;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
-pub use device::{DeviceNetwork, Output, StepReport};
+pub use device::{DeviceNetwork, Output, StagedBatch, Step, StepReport};
 pub use executor::Executor;
 pub(crate) use layers::{average_pool, spatial};
 pub use parameters::Parameters;

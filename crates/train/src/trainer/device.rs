@@ -1,8 +1,8 @@
 //! Training on a device other than the CPU.
 
 use candle_core::{Device, Tensor};
-use nnunet_nn::cuda::DeviceNetwork;
 use nnunet_nn::cuda::ops::{LossTable, LossTarget, SgdRule};
+use nnunet_nn::cuda::{DeviceNetwork, StagedBatch, Step};
 use nnunet_nn::kernels::Dims;
 use nnunet_nn::{Accelerator, Parameters, UNet};
 
@@ -17,6 +17,14 @@ pub(super) struct OnDevice {
     weights: Vec<f64>,
     rule: SgdRule,
     stepped: bool,
+    /// The next batch, where it was taken while the device was at work.
+    ahead: Option<Result<Ahead, TrainError>>,
+}
+
+/// A batch on its way to the device.
+pub(super) struct Ahead {
+    staged: StagedBatch,
+    pub(super) cases: Vec<String>,
 }
 
 impl OnDevice {
@@ -58,18 +66,48 @@ impl OnDevice {
             weights: loss.weights.clone(),
             rule,
             stepped: false,
+            ahead: None,
         })
     }
 
-    /// One step of training; the loss and the norm of the gradient.
+    /// Begins to copy a batch to the device.
+    fn stage(&self, batch: Batch) -> Result<Ahead, TrainError> {
+        let (dims, targets) = (dims(&batch), targets(&batch, &self.weights));
+        let staged = self.network.stage(&batch.data, dims, &targets, &self.table)?;
+        Ok(Ahead { staged, cases: batch.cases })
+    }
+
+    /// The batch that was taken ahead, or the next one.
+    ///
+    /// # Errors
+    /// What the loader says, or the device has no room or failed.
+    pub(super) fn take(
+        &mut self,
+        next: impl FnOnce() -> Result<Batch, TrainError>,
+    ) -> Result<Ahead, TrainError> {
+        match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => next().and_then(|batch| self.stage(batch)),
+        }
+    }
+
+    /// Takes a batch while the device is at work; what goes wrong is told when it is its turn.
+    pub(super) fn take_ahead(&mut self, next: impl FnOnce() -> Result<Batch, TrainError>) {
+        self.ahead = Some(next().and_then(|batch| self.stage(batch)));
+    }
+
+    /// Forgets what was taken ahead.
+    pub(super) fn forget(&mut self) {
+        self.ahead = None;
+    }
+
+    /// Asks for one step of training.
     ///
     /// # Errors
     /// The device has no room or failed.
-    pub(super) fn step(&mut self, batch: &Batch, lr: f64) -> Result<[f64; 2], TrainError> {
-        let (dims, targets) = (dims(batch), targets(batch, &self.weights));
+    pub(super) fn begin(&mut self, batch: Ahead, lr: f64) -> Result<Step, TrainError> {
         let rule = SgdRule { lr, ..self.rule };
-        let report = self.network.step(&batch.data, dims, &targets, &self.table, rule)?;
-        Ok([f64::from(report.loss), f64::from(report.gradient_norm)])
+        Ok(self.network.begin(batch.staged, &self.table, rule)?)
     }
 
     /// After the first step, a line that says how much memory training leaves.

@@ -22,6 +22,10 @@ impl Trainer {
         callback: &mut dyn TrainCallback,
     ) -> Result<bool, TrainError> {
         let (begun, start, epoch) = (Instant::now(), now(), self.state.epoch);
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        if let Some(device) = &mut self.on_device {
+            device.forget();
+        }
         let lr = self.options.schedule.lr(self.options.initial_lr, epoch, self.options.epochs);
         self.say(&format!("Epoch {epoch}"), callback)?;
         self.say(&format!("Current learning rate: {}", round(lr, 5)), callback)?;
@@ -111,12 +115,17 @@ impl Trainer {
         callback: &mut dyn TrainCallback,
     ) -> Result<IterationInfo, TrainError> {
         let mut clock = Clock::new();
-        let batch = next(loader)?;
-        let wait = clock.lap();
-        let cases = batch.cases.clone();
         #[cfg(any(feature = "cuda", feature = "emulator"))]
         if let Some(device) = &mut self.on_device {
-            let [value, norm] = device.step(&batch, lr)?;
+            let mut batch = device.take(|| next(loader))?;
+            let wait = clock.lap();
+            let cases = std::mem::take(&mut batch.cases);
+            let step = device.begin(batch, lr)?;
+            if iteration + 1 < self.options.iterations_per_epoch {
+                device.take_ahead(|| next(loader));
+            }
+            let report = step.finish()?;
+            let [value, norm] = [f64::from(report.loss), f64::from(report.gradient_norm)];
             let memory = device.memory_after_first_step()?;
             self.check_finite("the training loss", value, iteration, &cases)?;
             self.check_finite("the norm of the gradient", norm, iteration, &cases)?;
@@ -126,6 +135,9 @@ impl Trainer {
             }
             return Ok(self.info(Phase::Train, iteration, cases.len(), [value, norm], timing));
         }
+        let batch = next(loader)?;
+        let wait = clock.lap();
+        let cases = batch.cases.clone();
         let (input, targets) = batch.into_tensor(&self.device)?;
         let outputs = self.network.forward_training(&input, self.draws(iteration))?;
         let forward = clock.lap();

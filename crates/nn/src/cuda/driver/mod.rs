@@ -1,13 +1,14 @@
 //! A graphics card through the CUDA driver, cuBLAS and, with the feature `cudnn`, cuDNN.
 //!
-//! Everything runs on one stream, so that work is done in the order in which it is asked for; memory comes from the driver's
-//! pool for that stream, which hands blocks out again without waiting.
+//! Everything but copies of the next batch runs on one stream, so that work is done in the order in which it is asked for;
+//! memory comes from the driver's pool, which hands blocks out again without waiting.
 #![allow(unsafe_code)]
 
 mod blas;
 #[cfg(feature = "cudnn")]
 mod dnn;
 mod modules;
+mod uploads;
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use super::engine::{Argument, Convolution, Engine, Gemm};
 use crate::NnError;
 use blas::Blas;
 use modules::Modules;
+use uploads::Uploads;
 
 /// Lowest compute capability that the kernels are made for: bf16 begins there.
 const CAPABILITY: (i32, i32) = (8, 0);
@@ -29,6 +31,7 @@ pub struct CudaEngine {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     libraries: Mutex<Libraries>,
+    uploads: Mutex<Uploads>,
 }
 
 /// What is used by one thread at a time.
@@ -90,7 +93,9 @@ impl CudaEngine {
             #[cfg(feature = "cudnn")]
             dnn: dnn::Dnn::find(&stream).map_err(&fail)?,
         };
-        Ok(Self { number, name, context, stream, libraries: Mutex::new(libraries) })
+        let uploads = Uploads::new(&context).map_err(|e| driver("a stream", e))?;
+        let (libraries, uploads) = (Mutex::new(libraries), Mutex::new(uploads));
+        Ok(Self { number, name, context, stream, libraries, uploads })
     }
 
     /// What takes convolutions, for people.
@@ -104,6 +109,15 @@ impl CudaEngine {
 
     fn libraries(&self) -> MutexGuard<'_, Libraries> {
         self.libraries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, Uploads> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn no_memory(&self, asked: usize) -> NnError {
+        let free = self.memory().map_or(0, |(free, _)| free);
+        NnError::DeviceMemory { device: self.name(), asked, free }
     }
 
     fn fail(&self, reason: String) -> NnError {
@@ -142,17 +156,16 @@ impl Engine for CudaEngine {
         // SAFETY: the stream lives as long as the engine; arrays use the memory on this stream alone.
         match unsafe { result::malloc_async(self.stream.cu_stream(), bytes) } {
             Ok(pointer) => Ok(pointer),
-            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => {
-                let free = self.memory().map_or(0, |(free, _)| free);
-                Err(NnError::DeviceMemory { device: self.name(), asked: bytes, free })
-            }
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Err(self.no_memory(bytes)),
             Err(error) => Err(self.fail(format!("memory: {error}"))),
         }
     }
 
     fn release(&self, pointer: u64, _: usize) {
         if self.bind().is_ok() {
-            // SAFETY: from `allocate`, given back once, after all work on this stream that was asked for before.
+            // A copy that nobody waited for ends before its memory is given back.
+            let _ = self.uploads().arrive(pointer, &self.stream);
+            // SAFETY: from `allocate` or `send`, given back once, after all work on this stream that was asked for before.
             let _ = unsafe { result::free_async(pointer, self.stream.cu_stream()) };
         }
     }
@@ -167,6 +180,21 @@ impl Engine for CudaEngine {
         self.bind()?;
         // SAFETY: views lie within allocated memory; memory that is not pinned has been read when the call returns.
         self.done("copy", unsafe { result::memcpy_htod_async(pointer, bytes, self.stream.cu_stream()) })
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<u64, NnError> {
+        self.bind()?;
+        match self.uploads().send(bytes) {
+            Ok(pointer) => Ok(pointer),
+            Err(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)) => Err(self.no_memory(bytes.len())),
+            Err(error) => Err(self.fail(format!("copy: {error}"))),
+        }
+    }
+
+    fn arrive(&self, pointer: u64) -> Result<(), NnError> {
+        self.bind()?;
+        let arrived = self.uploads().arrive(pointer, &self.stream);
+        self.done("copy", arrived)
     }
 
     fn read(&self, pointer: u64, bytes: &mut [u8]) -> Result<(), NnError> {

@@ -80,20 +80,27 @@ pub fn segmentation_loss(
     value: View<'_>,
     gradient: Option<Kind>,
 ) -> Result<Option<Array>, NnError> {
-    let (dims, engine) = (Dims { channels: table.channels, ..target.dims }, logits.engine);
+    table.check(&target)?;
+    let labels = Array::of_i16(logits.engine, target.labels)?;
+    loss_of_labels(logits, labels.view(), target.dims, target.weight, table, value, gradient)
+}
+
+/// [`segmentation_loss`] for labels that lie on the device and were checked.
+pub(crate) fn loss_of_labels(
+    logits: View<'_>,
+    labels: View<'_>,
+    dims: Dims,
+    weight: f64,
+    table: &LossTable,
+    value: View<'_>,
+    gradient: Option<Kind>,
+) -> Result<Option<Array>, NnError> {
+    let (dims, engine) = (Dims { channels: table.channels, ..dims }, logits.engine);
     floats(logits, dims.len())?;
     floats(value, 1)?;
     let voxels = dims.batch * dims.voxels();
-    let unknown =
-        |label: i16| Some(label) != table.ignore && !(0..table.labels as i64).contains(&i64::from(label));
-    if target.labels.len() != voxels || dims.is_empty() {
-        let found = target.labels.len();
-        return Err(NnError::Unsupported(format!("{found} labels for {voxels} voxels")));
-    }
-    if let Some(label) = target.labels.iter().copied().find(|&label| unknown(label)) {
-        return Err(NnError::Unsupported(format!("label {label}, expected 0 to {}", table.labels - 1)));
-    }
-    let labels = Array::of_i16(engine, target.labels)?;
+    labels.expect(Kind::I16)?;
+    labels.holds(voxels)?;
     let membership = table.membership.as_ref().map(Array::view);
     let normaliser = Array::new(engine, Kind::F32, voxels)?;
     if membership.is_none() {
@@ -105,10 +112,10 @@ pub fn segmentation_loss(
     let partial = Array::new(engine, Kind::F32, sums * number)?;
     let totals = Array::new(engine, Kind::F64, sums)?;
     let coefficients = Array::new(engine, Kind::F32, dims.batch * dims.channels * 2 + 1)?;
-    let words = table.words(dims, target.weight);
+    let words = table.words(dims, weight);
     let arguments = [
         pointer(logits),
-        pointer(labels.view()),
+        pointer(labels),
         pointer(normaliser.view()),
         optional(membership),
         pointer(partial.view()),
@@ -132,7 +139,7 @@ pub fn segmentation_loss(
     super::activations(gradient.view(), dims.len())?;
     let arguments = [
         pointer(logits),
-        pointer(labels.view()),
+        pointer(labels),
         pointer(normaliser.view()),
         optional(membership),
         pointer(coefficients.view()),
@@ -145,6 +152,23 @@ pub fn segmentation_loss(
 }
 
 impl LossTable {
+    /// Refuses another number of labels than voxels, and labels that the table does not know.
+    pub(crate) fn check(&self, target: &LossTarget<'_>) -> Result<(), NnError> {
+        let voxels = target.dims.batch * target.dims.voxels();
+        if target.labels.len() != voxels || voxels == 0 {
+            let found = target.labels.len();
+            return Err(NnError::Unsupported(format!("{found} labels for {voxels} voxels")));
+        }
+        let unknown =
+            |label: i16| Some(label) != self.ignore && !(0..self.labels as i64).contains(&i64::from(label));
+        match target.labels.iter().copied().find(|&label| unknown(label)) {
+            Some(label) => {
+                Err(NnError::Unsupported(format!("label {label}, expected 0 to {}", self.labels - 1)))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn words(&self, dims: Dims, weight: f64) -> Argument {
         let ignore = self.ignore.map_or(-1, i32::from);
         Argument::Words(vec![

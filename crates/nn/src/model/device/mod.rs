@@ -16,8 +16,8 @@ use super::parameters::Parameters;
 use super::tape::{Graph, Node};
 use super::unet::UNet;
 use crate::NnError;
-use crate::cuda::ops::{LossTable, LossTarget, SgdRule, gradient_norm, narrow, segmentation_loss, sgd_step};
-use crate::cuda::{Array, Engine, Kind, View};
+use crate::cuda::ops::{LossTable, LossTarget, SgdRule, gradient_norm, loss_of_labels, narrow, sgd_step};
+use crate::cuda::{Array, Engine, Kind, Parcel, View};
 use crate::kernels::Dims;
 use forward::Pass;
 
@@ -55,6 +55,33 @@ pub struct StepReport {
     pub loss: f32,
     /// 2-norm of all gradients before clipping.
     pub gradient_norm: f32,
+}
+
+/// A batch on its way to the device: see [`DeviceNetwork::stage`].
+#[derive(Debug)]
+pub struct StagedBatch {
+    x: Parcel,
+    dims: Dims,
+    /// Shape, labels and factor of the loss, beginning with the highest resolution.
+    targets: Vec<(Dims, Parcel, f64)>,
+}
+
+/// A step that was asked for: see [`DeviceNetwork::begin`].
+#[derive(Debug)]
+#[must_use = "what became of a step is known once it is finished"]
+pub struct Step {
+    loss: Array,
+    norm: Array,
+}
+
+impl Step {
+    /// Waits for the device.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn finish(self) -> Result<StepReport, NnError> {
+        Ok(StepReport { loss: self.loss.to_f32()?[0], gradient_norm: self.norm.to_f32()?[0] })
+    }
 }
 
 /// What an evaluation gives.
@@ -202,7 +229,8 @@ impl DeviceNetwork {
         targets: &[LossTarget<'_>],
         table: &LossTable,
     ) -> Result<Output, NnError> {
-        let (pass, value) = self.forward(x, dims, targets, table, false)?;
+        let batch = self.stage(x, dims, targets, table)?;
+        let (pass, value) = self.forward(batch, table, false)?;
         let full = pass.logits.last().and_then(Option::as_ref).ok_or_else(no_head)?;
         Ok(Output { loss: value.to_f32()?[0], logits: full.0.to_f32()? })
     }
@@ -221,8 +249,39 @@ impl DeviceNetwork {
         table: &LossTable,
         rule: SgdRule,
     ) -> Result<StepReport, NnError> {
+        let batch = self.stage(x, dims, targets, table)?;
+        self.begin(batch, table, rule)?.finish()
+    }
+
+    /// Begins to copy channels-last samples and their targets to the device, beside its work.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, a label that the table does not know, or the device has no room or failed.
+    pub fn stage(
+        &self,
+        x: &[f32],
+        dims: Dims,
+        targets: &[LossTarget<'_>],
+        table: &LossTable,
+    ) -> Result<StagedBatch, NnError> {
+        self.check(x.len(), dims)?;
+        let send = |target: &LossTarget<'_>| {
+            table.check(target)?;
+            Ok((target.dims, Parcel::of_i16(&self.engine, target.labels)?, target.weight))
+        };
+        let targets = targets.iter().map(send).collect::<Result<_, NnError>>()?;
+        Ok(StagedBatch { x: Parcel::of_f32(&self.engine, x)?, dims, targets })
+    }
+
+    /// Asks for one step of training without waiting for it: the next batch may be staged meanwhile.
+    ///
+    /// Where loss or gradient are not finite, the weights stay as they were.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, or the device has no room or failed.
+    pub fn begin(&mut self, batch: StagedBatch, table: &LossTable, rule: SgdRule) -> Result<Step, NnError> {
         self.momentum_array()?;
-        let (mut pass, value) = self.forward(x, dims, targets, table, true)?;
+        let (mut pass, loss) = self.forward(batch, table, true)?;
         let gradients = Array::zeros(&self.engine, Kind::F32, self.graph.weights)?;
         pass.backward(gradients.view())?;
         drop(pass);
@@ -230,30 +289,32 @@ impl DeviceNetwork {
         let momenta = self.momenta.as_ref().map(Array::view);
         let momenta = momenta.ok_or_else(|| NnError::Unsupported("no momenta".to_owned()))?;
         sgd_step(self.weights.view(), momenta, gradients.view(), norm.view(), rule)?;
-        Ok(StepReport { loss: value.to_f32()?[0], gradient_norm: norm.to_f32()?[0] })
+        Ok(Step { loss, norm })
     }
 
     /// Runs the network and the loss of every output; keeps what the backward pass needs if there is one.
     fn forward(
         &self,
-        x: &[f32],
-        dims: Dims,
-        targets: &[LossTarget<'_>],
+        batch: StagedBatch,
         table: &LossTable,
         backward: bool,
     ) -> Result<(Pass<'_>, Array), NnError> {
-        self.check(x.len(), dims)?;
-        let x = narrow(Array::of_f32(&self.engine, x)?.view(), self.kind)?;
+        let StagedBatch { x, dims, targets } = batch;
+        let x = narrow(x.open()?.view(), self.kind)?;
         let mut pass = Pass::new(self, x, dims, targets.len());
         pass.run(backward)?;
         let value = Array::zeros(&self.engine, Kind::F32, 1)?;
-        for (output, target) in targets.iter().enumerate().filter(|(_, target)| target.weight != 0.0) {
-            let Some((logits, shape)) = pass.output(output) else { return Err(no_head()) };
-            if (shape.batch, shape.space) != (target.dims.batch, target.dims.space) {
-                return Err(NnError::Unsupported(format!("targets {:?} for logits {shape:?}", target.dims)));
+        for (output, (target, labels, weight)) in targets.into_iter().enumerate() {
+            if weight == 0.0 {
+                continue;
             }
-            let kind = backward.then_some(self.kind);
-            let gradient = segmentation_loss(logits.view(), *target, table, value.view(), kind)?;
+            let Some((logits, shape)) = pass.output(output) else { return Err(no_head()) };
+            if (shape.batch, shape.space) != (target.batch, target.space) {
+                return Err(NnError::Unsupported(format!("targets {target:?} for logits {shape:?}")));
+            }
+            let (labels, kind) = (labels.open()?, backward.then_some(self.kind));
+            let gradient =
+                loss_of_labels(logits.view(), labels.view(), target, weight, table, value.view(), kind)?;
             pass.gradients.push((output, gradient));
         }
         Ok((pass, value))
