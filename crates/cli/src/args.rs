@@ -107,6 +107,10 @@ pub(crate) struct PlannerArgs {
     /// resenc-l-torchres, resenc-l-torchres-sepz, or the name of the reference's class
     #[arg(long, default_value = "default", value_name = "NAME")]
     pub(crate) planner: String,
+    /// Plan a published network instead of the planner's: unet, unet-3d, vnet, residual-unet, attention-unet, dense-unet,
+    /// unet-plus-plus or deeplab; it runs on the CPU
+    #[arg(long, value_name = "NAME")]
+    pub(crate) architecture: Option<String>,
     /// Memory target in GB [default: the planner's own]
     #[arg(long, value_name = "GB", value_parser = positive)]
     pub(crate) vram_gb: Option<f64>,

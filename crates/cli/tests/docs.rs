@@ -113,6 +113,14 @@ fn who_comes_from_nnunet_can_follow() {
 }
 
 #[test]
+fn the_page_on_building_blocks_can_be_followed() {
+    let home = Home::new();
+    home.follow("docs/building-blocks.md");
+    let model = format!("nnUNet_results/{NAME}/nnUNetTrainer__nnUNetPlans_attention-unet__3d_fullres");
+    assert!(home.path(&format!("{model}/fold_0/validation/summary.json")).is_file());
+}
+
+#[test]
 fn the_pages_on_parts_of_the_method_can_be_followed() {
     let home = Home::with_model();
     home.follow("docs/dataset-format.md");

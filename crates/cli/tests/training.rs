@@ -74,6 +74,35 @@ fn regions_with_an_ignore_label_are_trained_validated_and_predicted() {
 }
 
 #[test]
+fn published_networks_are_planned_trained_and_predicted_with() {
+    let sandbox = Sandbox::new(5);
+    let planned = ["plan-and-preprocess", "900", "-c", "3d_fullres", "--architecture"];
+    let error = sandbox.fail(&[&planned[..], &["segformer"]].concat());
+    assert!(error.contains("segformer") && error.contains("attention-unet"), "{error}");
+    let network = "attention-unet";
+    // A small memory target makes a small patch.
+    sandbox.succeed(&[&planned[..], &[network, "--vram-gb", "0.5"]].concat());
+    let plans_name = format!("nnUNetPlans_{network}");
+    let scores = sandbox.succeed(&train("0", &["--plans-name", &plans_name]));
+    assert!(scores.contains("mean foreground Dice"), "{scores}");
+    let model = sandbox.path(&format!("results/{NAME}/nnUNetTrainer__{plans_name}__3d_fullres"));
+    let (images, out) = (sandbox.raw("imagesTs"), sandbox.path("out"));
+    let [images, out_text, model_text] =
+        [&images, &out, &model].map(|path| path.to_string_lossy().into_owned());
+    sandbox.succeed(&["predict", "-i", &images, "-o", &out_text, "-m", &model_text, "-f", "0"]);
+    assert!(out.join("case_005.nii.gz").exists());
+    // nnU-Net has no such network.
+    let checkpoint = model.join("fold_0/checkpoint_final.safetensors").to_string_lossy().into_owned();
+    let target = sandbox.path("checkpoint_final.pth").to_string_lossy().into_owned();
+    let error = sandbox.fail(&["model", "convert", &checkpoint, &target]);
+    assert!(error.contains("attention gates") && error.contains("safetensors"), "{error}");
+    // Its bf16 is refused, not quietly something else.
+    let error = sandbox.fail(&train("1", &["--plans-name", &plans_name, "--precision", "bf16"]));
+    assert!(error.contains("bf16") && error.contains("f32"), "{error}");
+    assert_clean(&sandbox.path(""));
+}
+
+#[test]
 #[cfg(not(feature = "mpi"))]
 fn processes_that_were_started_together_do_not_train_into_one_folder_by_themselves() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_nnunet"))

@@ -144,6 +144,25 @@ fn vnets_are_those_of_pytorch() {
     compare("network_vnet", &Preset::VNet.architecture(&shape).resolve().unwrap(), (1, 1, 4, 8, 4));
 }
 
+#[test]
+fn batch_norm_trainers_of_nnunet_train_and_evaluate_as_in_pytorch() {
+    let of = |kind| {
+        let spec = layered(kind, 2);
+        NetworkSpec { blocks: spec.blocks.map(|blocks| Blocks { norm: BATCH, ..blocks }), ..spec }
+    };
+    let plain = of(NetworkKind::PlainConvUNet);
+    compare("network_batch_norm_plain", &plain, (2, 1, 1, 8, 8));
+    compare("network_batch_norm_residual", &of(NetworkKind::ResidualEncoderUNet), (2, 1, 1, 8, 8));
+    // A checkpoint that PyTorch wrote, with all names that it gives to a tensor and its counts of batches.
+    let checkpoint = read_checkpoint(&common::golden("../blocks/batch_norm.pth")).unwrap();
+    assert_eq!(checkpoint.trainer_name, "nnUNetTrainerBN");
+    let (parameters, network) = build(&plain, 1);
+    parameters.load_checkpoint(&checkpoint).unwrap();
+    let logits = network.forward(&wave((2, 1, 1, 8, 8))).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let golden = &golden_json("../blocks/blocks.json")["network_batch_norm_evaluation"];
+    check("evaluation", &logits, &golden["output"]);
+}
+
 /// Every preset in a small size, and some parts that no preset has.
 fn all(dims: usize) -> Vec<(String, NetworkSpec)> {
     let shape = PresetShape::even(dims, &[4, 8, 12], 3);

@@ -74,7 +74,7 @@ pub fn explain_plans(
         let fit = common.fit(name, spacing, median, voxels)?;
         choices.extend([
             patch(name, &configuration, &fit, options, &common),
-            network(name, &configuration, &fit),
+            network(name, &configuration, &fit, &common),
             batch(name, &fit, &common),
         ]);
     }
@@ -196,14 +196,15 @@ fn patch(
     }
 }
 
-fn network(name: &str, configuration: &Configuration, fit: &Fit) -> Choice {
+fn network(name: &str, configuration: &Configuration, fit: &Fit, common: &Common<'_>) -> Choice {
     let text = |lists: &[Vec<usize>]| {
         lists.iter().map(|l| l.iter().map(usize::to_string).collect::<String>()).collect::<Vec<_>>().join(" ")
     };
     Choice {
         what: format!("{name}, network"),
         value: format!(
-            "{} stages, strides {}, kernels {}",
+            "{}{} stages, strides {}, kernels {}",
+            common.preset.map_or_else(String::new, |preset| format!("{}, ", preset.name())),
             fit.topology.strides.len(),
             text(&fit.topology.strides),
             text(&fit.topology.kernels)
@@ -212,7 +213,9 @@ fn network(name: &str, configuration: &Configuration, fit: &Fit) -> Choice {
                from the stage on where its spacing is below twice the finest, 1 before"
             .to_owned(),
         numbers: format!("patch {:?}, spacing {:?} mm", configuration.patch_size, configuration.spacing),
-        changes: "another patch size or spacing; --planner resenc-m, resenc-l or resenc-xl for residual encoders".to_owned(),
+        changes: "another patch size or spacing; --planner resenc-m, resenc-l or resenc-xl for residual encoders; \
+                  --architecture for published networks"
+            .to_owned(),
     }
 }
 

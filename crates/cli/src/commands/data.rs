@@ -176,6 +176,7 @@ pub(crate) fn plan_and_preprocess(args: &PlanAndPreprocessArgs, folders: &Folder
 fn planner_options(args: &PlannerArgs) -> Result<PlannerOptions> {
     Ok(PlannerOptions {
         planner: args.planner.parse()?,
+        preset: args.architecture.as_deref().map(str::parse).transpose()?,
         vram_gb: args.vram_gb,
         target_spacing: args.target_spacing.as_ref().map(|v| [v[0], v[1], v[2]]),
         suppress_transpose: args.suppress_transpose,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What the building blocks give in PyTorch: writes blocks.json beside this file.
+"""What the building blocks give in PyTorch: writes the other files of this folder.
 
-usage: python make.py       (needs `pip install torch==2.15.0`)
+usage: python make.py       (needs `pip install torch==2.15.0 dynamic-network-architectures==0.4.4`)
 
 Everything is in f64. A tensor named NAME has the value 0.5 sin(0.7 j + 0.3 k) at index j, where k is the sum of the bytes
 of NAME modulo 101; scales of norms and running variances have 1 more. Inputs are cos(0.9 index + k), where k is the number
@@ -9,12 +9,16 @@ of the input. The gradients are those of sum(output * sin(0.37 index)). Of each 
 statistics after a batch in training) six numbers are kept: the sum, the scalar products with cos(0.5 index) and
 sin(0.13 index), and the first, middle and last value.
 
-Weights have PyTorch's shapes and tensors PyTorch's order of axes. Each case is written from its paper with torch.nn.functional.
+Weights have PyTorch's shapes and tensors PyTorch's order of axes. Each case is written from its paper with torch.nn.functional,
+but for network_batch_norm_*, which are nnU-Net's networks with batch norms (nnUNetTrainerBN); batch_norm.pth is the checkpoint
+of the plain one, and network_batch_norm_evaluation what it then gives in evaluation.
 """
 import json
 from pathlib import Path
 
 import torch
+from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from torch import nn
 from torch.nn import functional as F
 
 torch.set_default_dtype(torch.float64)
@@ -277,7 +281,43 @@ def cases():
     yield "network_vnet", Net(3, norm=None, act="prelu"), [(1, 1, 4, 8, 4)], vnet
 
 
+class Whole:
+    """A network of nnU-Net with named values instead of its own, and its weights as the cases have them."""
+
+    def __init__(self, cls, **counts):
+        self.network = cls(
+            input_channels=1, n_stages=3, features_per_stage=[2, 4, 6], conv_op=nn.Conv2d, kernel_sizes=[3] * 3,
+            strides=[1, 2, 2], num_classes=2, conv_bias=True, norm_op=nn.BatchNorm2d,
+            norm_op_kwargs=dict(eps=1e-5, affine=True), nonlin=nn.LeakyReLU, deep_supervision=True, **counts).double()
+        self.w = Store()
+        for name, p in self.network.named_parameters():
+            p.data = value(name, p.shape)
+            self.w.weights[name] = p
+        for name, b in self.network.named_buffers():
+            if b.dtype == torch.float64:
+                b.copy_(value(name, b.shape))
+                self.w.buffers[name] = b
+
+    def forward(self, x):
+        return torch.cat([head.flatten() for head in self.network(x)])
+
+
+def whole_networks(found):
+    shape = [(2, 1, 8, 8)]
+    plain = Whole(PlainConvUNet, n_conv_per_stage=[2] * 3, n_conv_per_stage_decoder=[2] * 2)
+    residual = Whole(ResidualEncoderUNet, n_blocks_per_stage=[1, 2, 1], n_conv_per_stage_decoder=[1] * 2)
+    for name, net in (("plain", plain), ("residual", residual)):
+        found[f"network_batch_norm_{name}"] = case(net, shape, lambda n, x: n.forward(x))
+    plain.network.eval()
+    with torch.no_grad():
+        found["network_batch_norm_evaluation"] = {"output": digest(plain.network(wave(shape[0]))[0])}
+    torch.save(dict(
+        network_weights=plain.network.float().state_dict(), trainer_name="nnUNetTrainerBN",
+        init_args=dict(configuration="2d"), inference_allowed_mirroring_axes=(0, 1)), HERE / "batch_norm.pth")
+
+
 if __name__ == "__main__":
     found = {name: case(net, inputs, forward) for name, net, inputs, forward in cases()}
+    whole_networks(found)
     lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in found.items()]
     (HERE / "blocks.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
