@@ -300,6 +300,26 @@ fn dilated_convolutions() {
 }
 
 #[test]
+fn taps_beyond_the_image_see_zeros_however_far_away() {
+    let x = last(&wave(&[1, 2, 5, 6], 0));
+    let weight = named("a", &[3, 2, 1, 3, 3]);
+    let of = |dilation: usize| {
+        dilated_conv(&x, &weight, None, [dilation; 3])
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+    };
+    let centre = weight.narrow(3, 1, 1).unwrap().narrow(4, 1, 1).unwrap().contiguous().unwrap();
+    let expected = dilated_conv(&x, &centre, None, [1; 3]).unwrap().flatten_all().unwrap();
+    for (a, b) in of(usize::MAX).iter().zip(expected.to_vec1::<f32>().unwrap()) {
+        assert!((a - b).abs() < 1e-5, "{a} instead of {b}");
+    }
+    assert_eq!(of(6), of(1_000_000));
+}
+
+#[test]
 fn pooling_and_interpolation() {
     compare("max_pool", Style::default(), true, &|_, x, _| max_pool(&x[0], [1, 2, 3]));
     compare("max_pool_3d", Style::default(), true, &|_, x, _| max_pool(&x[0], [2, 1, 2]));

@@ -11,7 +11,7 @@ use common::{fill, golden, small};
 use nnunet_nn::weights::pickle::{Plain, read_plain};
 use nnunet_nn::weights::{TrainingCheckpoint, read_safetensors, write_safetensors};
 use nnunet_nn::{Parameters, read_checkpoint};
-use nnunet_plan::NetworkKind;
+use nnunet_plan::{Activation, Blocks, NetworkKind, NetworkSpec, NormKind};
 use zip::CompressionMethod;
 use zip::write::SimpleFileOptions;
 
@@ -358,6 +358,50 @@ fn written_checkpoints_have_the_names_of_pytorch_in_its_order() {
         let keys: Vec<serde_json::Value> = weights.iter().map(|(key, _)| key.to_json()).collect();
         assert_eq!(keys, *all[name]["keys"].as_array().unwrap(), "{name}");
     }
+}
+
+#[test]
+fn batch_norms_are_converted_there_and_back_with_what_they_have_seen() {
+    let standard = small(NetworkKind::PlainConvUNet, 2);
+    let blocks = Blocks {
+        norm: NormKind::Batch { momentum: 0.1 },
+        ..Blocks::standard(NetworkKind::PlainConvUNet, 3, Some(Activation::LeakyRelu(0.01)))
+    };
+    let spec = NetworkSpec { blocks: Some(blocks), ..standard };
+    let mut read = TrainingCheckpoint::read(&golden("../blocks/batch_norm.pth")).unwrap();
+    let parameters = Parameters::new(&spec, 1, 2, 0, &Device::Cpu).unwrap();
+    read.momentum = parameters.names().iter().map(|n| (n.clone(), parameters.to_map()[n].clone())).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (folder.path().join("a.safetensors"), folder.path().join("checkpoint_final.pth"));
+    read.write_safetensors(&ours).unwrap();
+    TrainingCheckpoint::read(&ours).unwrap().write_pth(&theirs, &spec).unwrap();
+    let back = TrainingCheckpoint::read(&theirs).unwrap();
+    // The optimiser numbers what is trained alone.
+    assert_eq!(back.momentum.len(), read.momentum.len());
+    for ((name, tensor), (expected, values_before)) in back.momentum.iter().zip(&read.momentum) {
+        assert_eq!((name, values(tensor)), (expected, values(values_before)));
+    }
+    let find = |list: &[(String, Tensor)], name: &str| {
+        values(&list.iter().find(|(known, _)| known == name).unwrap_or_else(|| panic!("{name}")).1)
+    };
+    for (name, tensor) in &read.weights {
+        assert_eq!(find(&back.weights, name), values(tensor), "{name}");
+    }
+    // All names of PyTorch, in its order.
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&theirs).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    archive.by_name("checkpoint_final/data.pkl").unwrap().read_to_end(&mut bytes).unwrap();
+    let Plain::Dict(weights) = read_plain(&bytes).unwrap().get("network_weights").unwrap().clone() else {
+        panic!("no dictionary")
+    };
+    let keys: Vec<serde_json::Value> = weights.iter().map(|(key, _)| key.to_json()).collect();
+    let golden = common::golden_json("../blocks/blocks.json");
+    assert_eq!(keys, *golden["network_batch_norm_plain"]["keys"].as_array().unwrap());
+    // nnU-Net has no network of other parts.
+    let mut other = spec;
+    other.kind = NetworkKind::Composed;
+    let error = read.write_pth(&folder.path().join("x.pth"), &other).unwrap_err().to_string();
+    assert!(error.contains("Composed") && error.contains("safetensors"), "{error}");
 }
 
 #[test]

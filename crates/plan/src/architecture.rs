@@ -9,6 +9,11 @@ use crate::{Blocks, DecoderKind, PlanError};
 /// Largest number of stages; images that could be halved more often do not exist.
 const MAX_STAGES: usize = 64;
 
+/// Numbers beyond these fit no memory.
+const MAX_FEATURES: usize = 1 << 16;
+const MAX_EDGE: usize = 1 << 8;
+const MAX_COUNT: usize = 1 << 8;
+
 /// The network of a configuration: a class and its constructor arguments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
@@ -118,15 +123,30 @@ impl Architecture {
             negative_slope: if blocks.is_some() { None } else { self.nonlinearity()? },
             blocks,
         };
-        let sizes = spec.kernel_sizes.iter().chain(&spec.strides).flatten();
-        let counts = spec.features.iter().chain(&spec.encoder_convs).chain(&spec.decoder_convs);
-        if sizes.chain(counts).any(|&n| n == 0) {
-            return Err(self.wrong("features, kernels, strides or blocks", "0 is not possible"));
-        }
+        self.check_sizes(&spec)?;
         if let Some(blocks) = &spec.blocks {
             self.check_blocks(&spec, blocks)?;
         }
         Ok(spec)
+    }
+
+    fn check_sizes(&self, spec: &NetworkSpec) -> Result<(), PlanError> {
+        let sizes = spec.kernel_sizes.iter().chain(&spec.strides).flatten();
+        let counts = spec.encoder_convs.iter().chain(&spec.decoder_convs);
+        let limited = [
+            ("features_per_stage", MAX_FEATURES, spec.features.iter().max()),
+            ("kernel_sizes, strides", MAX_EDGE, sizes.clone().max()),
+            ("n_conv_per_stage, n_conv_per_stage_decoder", MAX_COUNT, counts.clone().max()),
+        ];
+        if sizes.chain(counts).chain(&spec.features).any(|&n| n == 0) {
+            return Err(self.wrong("features, kernels, strides or blocks", "0 is not possible"));
+        }
+        match limited.into_iter().find(|(_, limit, found)| found.is_some_and(|found| found > limit)) {
+            Some((key, limit, Some(found))) => {
+                Err(self.wrong(key, format!("{found}, expected at most {limit}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn wrong(&self, key: &str, reason: impl Into<String>) -> PlanError {

@@ -11,6 +11,10 @@ use crate::{
 /// Class of networks that are put together of parts.
 pub(crate) const COMPOSED: &str = "ComposedUNet";
 
+/// Numbers beyond these fit no memory.
+const MAX_GROWTH: usize = 1 << 12;
+const MAX_RATES: usize = 1 << 6;
+
 /// Keys that nnU-Net's networks have too.
 const SHARED_KEYS: [&str; 14] = [
     "n_stages",
@@ -217,17 +221,23 @@ impl Architecture {
             return Err(self.wrong("squeeze_excitation", "0, expected at least 1"));
         }
         let dense = blocks.encoder == BlockKind::Dense || blocks.decoder == BlockKind::Dense;
-        if dense && blocks.growth_rate == 0 {
-            return Err(self.wrong("growth_rate", "0, expected at least 1"));
+        if dense && !(1..=MAX_GROWTH).contains(&blocks.growth_rate) {
+            let reason = format!("{}, expected 1 to {MAX_GROWTH}", blocks.growth_rate);
+            return Err(self.wrong("growth_rate", reason));
         }
         match &blocks.joined {
             DecoderKind::Nested if blocks.decoder == BlockKind::Vnet => {
                 Err(self.wrong("decoder_block", "vnet blocks have no place in a nested decoder"))
             }
-            DecoderKind::Aspp { rates, channels }
-                if rates.is_empty() || rates.contains(&0) || *channels == 0 =>
-            {
-                let reason = format!("{rates:?} with {channels} channels, expected numbers above 0");
+            DecoderKind::Aspp { rates, channels } => {
+                let sound = (1..=MAX_RATES).contains(&rates.len()) && !rates.contains(&0);
+                if sound && (1..=MAX_GROWTH).contains(channels) {
+                    return Ok(());
+                }
+                let reason = format!(
+                    "{} rates and {channels} channels, expected 1 to {MAX_RATES} rates above 0 and 1 to {MAX_GROWTH} channels",
+                    rates.len()
+                );
                 Err(self.wrong("aspp_rates, aspp_channels", reason))
             }
             _ => Ok(()),

@@ -124,6 +124,13 @@ fn what_is_unknown_or_impossible_is_named() {
             ["n_conv_per_stage_decoder", "expected 2"],
         ),
         (composed(json!({"encoder_block": "dense", "down": "max_pool"})), ["growth_rate", "missing"]),
+        (
+            composed(json!({"encoder_block": "dense", "down": "max_pool", "growth_rate": 0})),
+            ["growth_rate", "1 to 4096"],
+        ),
+        (composed(json!({"features_per_stage": [4, 8, 1_000_000]})), ["features_per_stage", "at most 65536"]),
+        (composed(json!({"n_conv_per_stage": 1_000_000_000})), ["n_conv_per_stage", "at most 256"]),
+        (composed(json!({"kernel_sizes": 4_000_000_000u64})), ["kernel_sizes", "at most 256"]),
         (composed(json!({"encoder_block": "dense", "growth_rate": 4})), ["down", "max_pool"]),
         (composed(json!({"encoder_block": "vnet"})), ["down", "conv"]),
         (composed(json!({"stochastic_depth": 0.1})), ["stochastic_depth", "residual"]),
@@ -164,6 +171,84 @@ fn what_is_unknown_or_impossible_is_named() {
         let error = architecture.resolve().unwrap_err().to_string();
         assert!(expected.iter().all(|text| error.contains(text)), "{error}; expected {expected:?}");
     }
+}
+
+#[test]
+fn no_value_of_any_key_panics() {
+    let keys = [
+        "n_stages",
+        "features_per_stage",
+        "conv_op",
+        "kernel_sizes",
+        "strides",
+        "n_conv_per_stage",
+        "n_conv_per_stage_decoder",
+        "conv_bias",
+        "norm_op",
+        "norm_op_kwargs",
+        "dropout_op",
+        "dropout_op_kwargs",
+        "nonlin",
+        "nonlin_kwargs",
+        "encoder_block",
+        "decoder_block",
+        "decoder",
+        "down",
+        "up",
+        "dilations",
+        "squeeze_excitation",
+        "growth_rate",
+        "stochastic_depth",
+        "aspp_rates",
+        "aspp_channels",
+    ];
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(""),
+        json!("x.GroupNorm"),
+        json!("BatchNorm3d"),
+        json!("dense"),
+        json!("vnet"),
+        json!("aspp"),
+        json!("nested"),
+        json!([]),
+        json!([0]),
+        json!([1, 1, 1]),
+        json!([[], [], []]),
+        json!([u64::MAX, 1, 1]),
+        json!({}),
+        json!({"num_groups": u64::MAX}),
+        json!({"p": "x", "momentum": -1e300, "eps": null}),
+    ];
+    let mut resolved = 0;
+    for key in keys {
+        for first in &odd {
+            for (other, second) in
+                [("decoder", json!("aspp")), ("encoder_block", json!("dense")), ("up", json!("linear"))]
+            {
+                let mut architecture = composed(
+                    json!({"down": "conv", "growth_rate": 4, "aspp_rates": [1], "aspp_channels": 2}),
+                );
+                architecture.arch_kwargs.insert(other.to_owned(), second);
+                architecture.arch_kwargs.insert(key.to_owned(), first.clone());
+                if let Ok(spec) = architecture.resolve() {
+                    resolved += 1;
+                    assert!(
+                        spec.feature_map_cost([8, 64, 64], 3) > 0
+                            && !spec.deep_supervision_scales().is_empty()
+                    );
+                    assert!(!spec.describe().is_empty());
+                }
+            }
+        }
+    }
+    assert!(resolved > 100, "{resolved}");
 }
 
 #[test]

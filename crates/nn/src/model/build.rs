@@ -5,6 +5,7 @@ use nnunet_plan::{NetworkKind, NetworkSpec};
 use super::composed::{Composed, Recorder};
 use crate::NnError;
 use crate::blocks::Role;
+use crate::weights::COUNT;
 
 /// One weight.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,10 +83,22 @@ fn standard_entries(spec: &NetworkSpec, inputs: usize, outputs: usize) -> Vec<En
     list.entries
 }
 
-/// First names of all weights of one of nnU-Net's own networks, in the order of [`entries`].
-pub(crate) fn weight_names(spec: &NetworkSpec) -> Vec<String> {
+/// First names of all weights of a network of nnU-Net in the order of its state dictionary: what is not trained stands beside
+/// what is, and batch norms count batches.
+pub(crate) fn state_order(spec: &NetworkSpec) -> Result<Vec<String>, NnError> {
     // Names do not depend on the channels of the input and output.
-    standard_entries(spec, 1, 1).into_iter().map(|entry| entry.name).collect()
+    if spec.is_standard() {
+        return Ok(standard_entries(spec, 1, 1).into_iter().map(|entry| entry.name).collect());
+    }
+    let mut recorder = Recorder::default();
+    Composed::new(spec, 1, 1, &mut recorder)?;
+    let mut names = Vec::with_capacity(recorder.entries.len());
+    for Entry { name, .. } in recorder.entries {
+        let norm = name.strip_suffix(".running_var").map(|norm| format!("{norm}{COUNT}"));
+        names.push(name);
+        names.extend(norm);
+    }
+    Ok(names)
 }
 
 /// Which skip path the residual block `block` of a stage has: whether it pools, and whether it projects.

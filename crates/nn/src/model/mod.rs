@@ -11,7 +11,7 @@ mod parameters;
 mod tape;
 mod unet;
 
-pub(crate) use build::weight_names;
+pub(crate) use build::state_order;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 pub use device::{DeviceNetwork, Output, StagedBatch, Step, StepReport};
 pub use executor::Executor;

@@ -7,7 +7,7 @@ use nnunet_plan::NetworkSpec;
 
 use super::build::entries;
 use crate::NnError;
-use crate::weights::{ModelCheckpoint, canonical_name, host_values};
+use crate::weights::{COUNT, ModelCheckpoint, canonical_name, host_values};
 
 /// The weights of a network, each under the first of its names in nnU-Net's state dictionaries.
 ///
@@ -121,8 +121,7 @@ impl Parameters {
         // In order, so that the same error is found each time.
         let ordered: BTreeMap<_, _> = weights.iter().collect();
         for (name, tensor) in ordered {
-            // PyTorch's batch norms count batches, which only matters to averages that are not running ones.
-            if name.ends_with(".num_batches_tracked") {
+            if name.ends_with(COUNT) {
                 continue;
             }
             let Some(&i) = self.index.get(&canonical_name(name)) else {

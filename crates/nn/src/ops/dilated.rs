@@ -25,14 +25,16 @@ pub fn dilated_conv(
             "dilated convolution: kernel {kernel:?}, dilation {dilation:?}; expected odd kernels and at least 1"
         );
     }
-    // Along an axis with one tap, dilation changes nothing.
-    let dilation: [usize; 3] = std::array::from_fn(|a| if kernel[a] == 1 { 1 } else { dilation[a] });
+    let (batch, z, y, columns, channels) = x.dims5()?;
+    let space = [z, y, columns];
+    // Along an axis with one tap, dilation changes nothing, and beyond the size all taps but one see zeros.
+    let dilation: [usize; 3] =
+        std::array::from_fn(|a| if kernel[a] == 1 { 1 } else { dilation[a].min(space[a].max(1)) });
     let geometry = ConvGeometry::same(kernel, [1; 3]);
     if dilation == [1; 3] {
         return conv(x, weight, bias, &geometry);
     }
-    let (batch, z, y, columns, channels) = x.dims5()?;
-    let (space, mut padded) = ([z, y, columns], x.clone());
+    let mut padded = x.clone();
     for axis in 0..3 {
         let rest = space[axis].next_multiple_of(dilation[axis]) - space[axis];
         padded = padded.pad_with_zeros(axis + 1, 0, rest)?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Tensor;
 
 pub(crate) use host::host_values;
-pub(crate) use names::canonical_name;
+pub(crate) use names::{COUNT, canonical_name};
 pub use safetensors::{TensorsAndMetadata, read_safetensors, write_safetensors};
 pub use training::TrainingCheckpoint;
 

@@ -20,6 +20,14 @@ pub(crate) fn canonical_name(name: &str) -> String {
     }
 }
 
+/// Whether a name is that of values which a network keeps without training them.
+pub(crate) fn is_kept(name: &str) -> bool {
+    [".running_mean", ".running_var", COUNT].iter().any(|end| name.ends_with(end))
+}
+
+/// End of the name under which PyTorch's batch norms count batches; it only matters to averages that are not running ones.
+pub(crate) const COUNT: &str = ".num_batches_tracked";
+
 /// All names of the weights `names` (first names, in order), each with the number of its weight, in the order of PyTorch.
 ///
 /// `dropout`: between convolution and norm lies dropout, except in the second half of residual blocks and in their skips.

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use candle_core::Tensor;
-use nnunet_plan::NetworkSpec;
+use candle_core::{DType, Device, Tensor};
+use nnunet_plan::{Activation, NetworkKind, NetworkSpec, NormKind};
 use serde_json::{Map, Value};
 
-use super::{pth, read_safetensors, safetensors, write_safetensors};
+use super::{COUNT, pth, read_safetensors, safetensors, write_safetensors};
 use crate::NnError;
-use crate::model::weight_names;
+use crate::model::state_order;
 
 /// Everything that a checkpoint holds, so that a training can go on from it in either format.
 #[derive(Debug, Clone)]
@@ -107,16 +107,33 @@ impl TrainingCheckpoint {
     /// A weight of the network that is not there or one that does not belong to it, a network of other parts than nnU-Net's
     /// own, or a file that cannot be written.
     pub fn write_pth(&self, path: &Path, spec: &NetworkSpec) -> Result<(), NnError> {
-        if !spec.is_standard() {
+        if !belongs_to_nnunet(spec) {
             let network = spec.describe();
             return Err(NnError::Unsupported(format!(
                 "{network} is not written as .pth; keep the .safetensors"
             )));
         }
-        let names = weight_names(spec);
+        let names = state_order(spec)?;
         if let Some((name, _)) = self.weights.iter().find(|(name, _)| !names.contains(name)) {
             return Err(NnError::weight(name, "the network of the plans has no such weight"));
         }
-        pth::write(path, self, &names, spec.dropout.is_some())
+        let mut whole = self.clone();
+        for name in names.iter().filter(|name| name.ends_with(COUNT)) {
+            // It counts in whole numbers; safetensors of ours have none.
+            let known = whole.weights.iter().position(|(known, _)| known == name);
+            let count = known.map(|position| whole.weights.swap_remove(position).1);
+            let count = count.map(|count| count.to_dtype(DType::I64)).transpose()?;
+            let zero = || Tensor::zeros((), DType::I64, &Device::Cpu);
+            whole.weights.push((name.clone(), count.map_or_else(zero, Ok)?));
+        }
+        pth::write(path, &whole, &names, spec.dropout.is_some())
     }
+}
+
+/// Whether nnU-Net builds such a network, with the same weights.
+fn belongs_to_nnunet(spec: &NetworkSpec) -> bool {
+    let parts = spec.parts();
+    let norm = matches!(parts.norm, NormKind::Instance | NormKind::Batch { .. });
+    let learnt = matches!(parts.activation, Some(Activation::Prelu | Activation::Tlu));
+    spec.kind != NetworkKind::Composed && norm && !learnt
 }

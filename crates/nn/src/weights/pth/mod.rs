@@ -9,6 +9,7 @@ use std::path::Path;
 use archive::Archive;
 use tensors::Tensors;
 
+use super::names::is_kept;
 use super::pickle::{Id, Pickle, Value, plain, read};
 use super::{ModelCheckpoint, TrainingCheckpoint, canonical_name};
 use crate::NnError;
@@ -56,7 +57,9 @@ pub(super) fn read_training(path: &Path) -> Result<TrainingCheckpoint, NnError> 
             distinct.push((name, tensor));
         }
     }
-    let momentum = momentum(&pickle, &mut tensors, &distinct)?;
+    let trained: Vec<&str> =
+        distinct.iter().map(|(name, _)| name.as_str()).filter(|name| !is_kept(name)).collect();
+    let momentum = momentum(&pickle, &mut tensors, &trained)?;
     let mut entries = serde_json::Map::new();
     for key in ["logging", "_best_ema", "current_epoch", "init_args"] {
         if let Some(id) = pickle.entry(root, key) {
@@ -80,16 +83,16 @@ pub(super) fn read_training(path: &Path) -> Result<TrainingCheckpoint, NnError> 
 fn momentum(
     pickle: &Pickle,
     tensors: &mut Tensors<'_>,
-    weights: &[(String, candle_core::Tensor)],
+    weights: &[&str],
 ) -> Result<Vec<(String, candle_core::Tensor)>, NnError> {
     let state = pickle.entry(pickle.root(), "optimizer_state").and_then(|id| pickle.entry(id, "state"));
     let Some(Value::Dict(states)) = state.map(|id| pickle.get(id)) else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for &(number, state) in states {
-        let Some((name, _)) = pickle.size(number).and_then(|number| weights.get(number)) else { continue };
+        let Some(name) = pickle.size(number).and_then(|number| weights.get(number)) else { continue };
         let Some(buffer) = pickle.entry(state, "momentum_buffer") else { continue };
         if *pickle.get(buffer) != Value::None {
-            all.push((name.clone(), tensors.one(buffer, &format!("momentum of {name}"))?));
+            all.push(((*name).to_owned(), tensors.one(buffer, &format!("momentum of {name}"))?));
         }
     }
     Ok(all)

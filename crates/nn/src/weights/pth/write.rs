@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use nnunet_image::fs::write_atomic;
 use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::NnError;
-use crate::weights::names::state_names;
+use crate::weights::names::{is_kept, state_names};
 use crate::weights::pickle::{Plain, write_plain};
 use crate::weights::{TrainingCheckpoint, host_values};
 
@@ -20,7 +20,8 @@ const LEARNING_RATE: f64 = 0.01;
 const WEIGHT_DECAY: f64 = 3e-5;
 const MOMENTUM: f64 = 0.99;
 
-/// Writes a checkpoint; `names` are the first names of all weights in the order of the optimiser.
+/// Writes a checkpoint; `names` are the first names of all weights in the order of the state dictionary, which is that of the
+/// optimiser but for what is not trained.
 pub(in crate::weights) fn write(
     path: &Path,
     checkpoint: &TrainingCheckpoint,
@@ -37,7 +38,8 @@ pub(in crate::weights) fn write(
     let state = state_names(names, dropout)
         .into_iter()
         .map(|(name, number)| (Plain::Text(name), tensors[number].clone()));
-    let root = root(checkpoint, Plain::Dict(state.collect()), optimizer(checkpoint, names, &mut storages));
+    let trained: Vec<&String> = names.iter().filter(|name| !is_kept(name)).collect();
+    let root = root(checkpoint, Plain::Dict(state.collect()), optimizer(checkpoint, &trained, &mut storages));
     let stem = path.file_stem().map_or_else(|| "archive".into(), |stem| stem.to_string_lossy().into_owned());
     write_atomic(path, |out| archive(out, &stem, &write_plain(&root), &storages.tensors))
         .map_err(|source| NnError::Io { path: path.to_owned(), source })
@@ -61,7 +63,10 @@ impl<'a> Storages<'a> {
         }
         let storage = Plain::Tuple(vec![
             Plain::text("storage"),
-            Plain::Global("torch".into(), "FloatStorage".into()),
+            Plain::Global(
+                "torch".into(),
+                if tensor.dtype() == DType::I64 { "LongStorage" } else { "FloatStorage" }.into(),
+            ),
             Plain::text(number.to_string()),
             Plain::text("cpu"),
             Plain::Int(tensor.elem_count() as i64),
@@ -82,10 +87,14 @@ impl<'a> Storages<'a> {
     }
 }
 
-fn optimizer<'a>(checkpoint: &'a TrainingCheckpoint, names: &[String], storages: &mut Storages<'a>) -> Plain {
+fn optimizer<'a>(
+    checkpoint: &'a TrainingCheckpoint,
+    names: &[&String],
+    storages: &mut Storages<'a>,
+) -> Plain {
     let mut states = Vec::new();
     for (name, tensor) in &checkpoint.momentum {
-        if let Some(number) = names.iter().position(|known| known == name) {
+        if let Some(number) = names.iter().position(|known| *known == name) {
             let state = Plain::dict([("momentum_buffer", storages.add(tensor))]);
             states.push((number, state));
         }
@@ -163,8 +172,14 @@ fn archive(out: &mut dyn Write, stem: &str, pickle: &[u8], tensors: &[&Tensor]) 
     file("data.pkl", pickle)?;
     file("byteorder", b"little")?;
     for (number, tensor) in tensors.iter().enumerate() {
-        let values = host_values(tensor).map_err(io::Error::other)?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let bytes: Vec<u8> = if tensor.dtype() == DType::I64 {
+            let values =
+                tensor.flatten_all().and_then(|flat| flat.to_vec1::<i64>()).map_err(io::Error::other)?;
+            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        } else {
+            let values = host_values(tensor).map_err(io::Error::other)?;
+            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        };
         file(&format!("data/{number}"), &bytes)?;
     }
     file("version", b"3\n")?;

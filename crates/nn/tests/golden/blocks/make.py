@@ -311,6 +311,8 @@ def whole_networks(found):
     plain.network.eval()
     with torch.no_grad():
         found["network_batch_norm_evaluation"] = {"output": digest(plain.network(wave(shape[0]))[0])}
+    for name, net in (("plain", plain), ("residual", residual)):
+        found[f"network_batch_norm_{name}"]["keys"] = list(net.network.state_dict())
     torch.save(dict(
         network_weights=plain.network.float().state_dict(), trainer_name="nnUNetTrainerBN",
         init_args=dict(configuration="2d"), inference_allowed_mirroring_axes=(0, 1)), HERE / "batch_norm.pth")
