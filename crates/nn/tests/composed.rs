@@ -319,3 +319,22 @@ fn groups_that_do_not_divide_inner_channels_are_refused_by_name() {
     let error = Parameters::new(&spec, 1, 2, 0, &Device::Cpu).unwrap_err().to_string();
     assert!(error.contains("4 groups") && error.contains("7 channels"), "{error}");
 }
+
+/// Trained values of a network with the publication's sizes, but for the heads that the publication does not have.
+fn published_count(preset: Preset, dims: usize, channels: usize, classes: usize) -> usize {
+    let spec = preset.published(dims).resolve().unwrap();
+    let parameters = Parameters::new(&spec, channels, classes, 0, &Device::Cpu).unwrap();
+    let last = format!("seg_layers.{}.", spec.num_stages() - 2);
+    let named = parameters.names().iter().zip(parameters.vars());
+    let counted = named.filter(|(name, _)| !name.contains("seg_layers.") || name.contains(&last));
+    counted.map(|(_, var)| var.elem_count()).sum()
+}
+
+#[test]
+fn published_sizes_have_the_published_numbers_of_parameters() {
+    // Çiçek et al. count 19 069 955 values for three channels and three classes: without those of the batch norms (two for
+    // each of the 2336 channels) and the biases of the transposed convolutions (one for each of 896).
+    assert_eq!(published_count(Preset::UNet3d, 3, 3, 3), 19_069_955 + 2 * 2336 + 896);
+    // Zhou et al. count 9.04 million.
+    assert_eq!(published_count(Preset::UNetPlusPlus, 2, 1, 1) / 10_000, 904);
+}

@@ -107,9 +107,17 @@ fn keys_of_composed_networks() {
     assert_eq!(nested.deep_supervision_scales(), [[1.0; 3]; 2]);
 }
 
+/// Each is refused with an error that holds two texts.
+fn refused(cases: &[(Architecture, [&str; 2])]) {
+    for (architecture, expected) in cases {
+        let error = architecture.resolve().unwrap_err().to_string();
+        assert!(expected.iter().all(|text| error.contains(text)), "{error}; expected {expected:?}");
+    }
+}
+
 #[test]
-fn what_is_unknown_or_impossible_is_named() {
-    let cases = [
+fn keys_and_sizes_that_are_unknown_or_impossible_are_named() {
+    refused(&[
         (standard(json!({"decoder": "nested"})), ["decoder", "ComposedUNet"]),
         (composed(json!({"attention": true})), ["attention", "encoder_block"]),
         (composed(json!({"encoder_block": "transformer"})), ["encoder_block", "preactivation"]),
@@ -131,6 +139,12 @@ fn what_is_unknown_or_impossible_is_named() {
         (composed(json!({"features_per_stage": [4, 8, 1_000_000]})), ["features_per_stage", "at most 65536"]),
         (composed(json!({"n_conv_per_stage": 1_000_000_000})), ["n_conv_per_stage", "at most 256"]),
         (composed(json!({"kernel_sizes": 4_000_000_000u64})), ["kernel_sizes", "at most 256"]),
+    ]);
+}
+
+#[test]
+fn parts_that_do_not_go_together_are_named() {
+    refused(&[
         (composed(json!({"encoder_block": "dense", "growth_rate": 4})), ["down", "max_pool"]),
         (composed(json!({"encoder_block": "vnet"})), ["down", "conv"]),
         (composed(json!({"stochastic_depth": 0.1})), ["stochastic_depth", "residual"]),
@@ -147,6 +161,12 @@ fn what_is_unknown_or_impossible_is_named() {
         (composed(json!({"decoder": "aspp", "aspp_rates": [2]})), ["aspp_channels", "missing"]),
         (composed(json!({"down": "max_pool", "strides": 2})), ["strides", "stage 0"]),
         (composed(json!({"n_stages": 1_000_000_000_000u64})), ["n_stages", "1000000000000"]),
+    ]);
+}
+
+#[test]
+fn norms_and_activations_that_are_not_there_are_named() {
+    refused(&[
         (standard(json!({"norm_op": "torch.nn.LayerNorm"})), ["norm_op", "GroupNorm"]),
         (standard(json!({"norm_op": "torch.nn.GroupNorm"})), ["num_groups", "missing"]),
         (
@@ -166,42 +186,39 @@ fn what_is_unknown_or_impossible_is_named() {
             standard(json!({"nonlin": "GELU", "nonlin_kwargs": {"approximate": "tanh"}})),
             ["approximate", "none"],
         ),
-    ];
-    for (architecture, expected) in cases {
-        let error = architecture.resolve().unwrap_err().to_string();
-        assert!(expected.iter().all(|text| error.contains(text)), "{error}; expected {expected:?}");
-    }
+    ]);
 }
+
+const KEYS: [&str; 25] = [
+    "n_stages",
+    "features_per_stage",
+    "conv_op",
+    "kernel_sizes",
+    "strides",
+    "n_conv_per_stage",
+    "n_conv_per_stage_decoder",
+    "conv_bias",
+    "norm_op",
+    "norm_op_kwargs",
+    "dropout_op",
+    "dropout_op_kwargs",
+    "nonlin",
+    "nonlin_kwargs",
+    "encoder_block",
+    "decoder_block",
+    "decoder",
+    "down",
+    "up",
+    "dilations",
+    "squeeze_excitation",
+    "growth_rate",
+    "stochastic_depth",
+    "aspp_rates",
+    "aspp_channels",
+];
 
 #[test]
 fn no_value_of_any_key_panics() {
-    let keys = [
-        "n_stages",
-        "features_per_stage",
-        "conv_op",
-        "kernel_sizes",
-        "strides",
-        "n_conv_per_stage",
-        "n_conv_per_stage_decoder",
-        "conv_bias",
-        "norm_op",
-        "norm_op_kwargs",
-        "dropout_op",
-        "dropout_op_kwargs",
-        "nonlin",
-        "nonlin_kwargs",
-        "encoder_block",
-        "decoder_block",
-        "decoder",
-        "down",
-        "up",
-        "dilations",
-        "squeeze_excitation",
-        "growth_rate",
-        "stochastic_depth",
-        "aspp_rates",
-        "aspp_channels",
-    ];
     let odd = [
         json!(null),
         json!(true),
@@ -227,7 +244,7 @@ fn no_value_of_any_key_panics() {
         json!({"p": "x", "momentum": -1e300, "eps": null}),
     ];
     let mut resolved = 0;
-    for key in keys {
+    for key in KEYS {
         for first in &odd {
             for (other, second) in
                 [("decoder", json!("aspp")), ("encoder_block", json!("dense")), ("up", json!("linear"))]
