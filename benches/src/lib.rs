@@ -1,6 +1,7 @@
 //! What the benches share: the networks that are measured and their layers.
 
-use nnunet::nn::kernels::{ConvGeometry, Dims};
+use nnunet::nn::Precision;
+use nnunet::nn::kernels::{ConvGeometry, Dims, TransposedConvolution};
 use nnunet::plan::{NetworkKind, NetworkSpec, NormSpec};
 
 /// A network with the patch and batch that it is measured with.
@@ -64,6 +65,18 @@ impl Net {
         }
         all
     }
+
+    /// Its transposed convolutions, with products of a precision.
+    pub fn transposed(&self, precision: Precision) -> Vec<TransposedConvolution> {
+        let (spec, mut space, mut all) = (&self.spec, self.patch, Vec::new());
+        for stage in 1..spec.features.len() {
+            let stride = spec.strides[stage];
+            space = std::array::from_fn(|a| space[a].div_ceil(stride[a]));
+            let input = Dims { batch: self.batch, space, channels: spec.features[stage] };
+            all.push(TransposedConvolution { input, channels: spec.features[stage - 1], stride, precision });
+        }
+        all
+    }
 }
 
 fn plain(features: Vec<usize>) -> NetworkSpec {
@@ -103,6 +116,11 @@ impl Layer {
         Dims { space: self.geometry.output(self.input.space), channels: self.channels, ..self.input }
     }
 
+    /// Bytes that must move for it at least, forward or for either gradient: each array once.
+    pub fn bytes(&self) -> f64 {
+        4.0 * (self.input.len() + self.output().len() + self.weights()) as f64
+    }
+
     /// Values of the weight.
     pub fn weights(&self) -> usize {
         self.channels * self.input.channels * self.geometry.taps()
@@ -129,6 +147,18 @@ impl std::fmt::Display for Layer {
 /// Numbers from −1 to 1 that look random.
 pub fn numbers(n: usize) -> Vec<f32> {
     (0..n).map(|i| ((i * 2_654_435_761) % 1009) as f32 / 504.5 - 1.0).collect()
+}
+
+/// Seconds of the fastest of a few runs.
+pub fn fastest<T>(runs: usize, mut run: impl FnMut() -> T) -> f64 {
+    let seconds = (0..runs).map(|_| {
+        let begun = std::time::Instant::now();
+        let result = std::hint::black_box(run());
+        let seconds = begun.elapsed().as_secs_f64();
+        drop(result);
+        seconds
+    });
+    seconds.fold(f64::INFINITY, f64::min)
 }
 
 /// Most megabytes that this process has held, where Linux tells it.

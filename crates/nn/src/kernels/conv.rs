@@ -1,5 +1,7 @@
 //! Convolution: forward, backward-data, backward-weights.
 
+use rayon::prelude::*;
+
 use super::correlate::{Prepared, Products, correlate};
 use super::outer::outer_with;
 use super::shape::{ConvGeometry, Correlation, Dims};
@@ -88,13 +90,14 @@ pub(crate) fn input_gradient(
         if plan.is_empty() {
             continue;
         }
-        let weight = |tap: usize, o: usize, c: usize| {
-            let t =
-                [tap / plan.taps[2] / plan.taps[1], tap / plan.taps[2] % plan.taps[1], tap % plan.taps[2]];
+        let [_, ty, tx] = plan.taps;
+        let tap_of = |tap: usize| {
+            let t = [tap / tx / ty, tap / tx % ty, tap % tx];
             let k: [usize; 3] = std::array::from_fn(|a| axes[a].last - t[a] * g.stride[a]);
-            weight[(o * ci + c) * taps + (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]]
+            (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]
         };
-        let weight = |_: usize, tap: usize, o: usize, c: usize| weight(tap, o, c);
+        let tap_of: Vec<usize> = (0..plan.taps.iter().product()).map(tap_of).collect();
+        let weight = |_: usize, tap: usize, o: usize, c: usize| weight[(o * ci + c) * taps + tap_of[tap]];
         Prepared::with(products, &[plan], weight, None).run(Source::plain(dy, channels), &mut dx, false);
     }
     dx
@@ -157,16 +160,21 @@ pub(crate) fn weight_gradient(
     let (sums, padded) = outer_with(products, &plan, x, dy);
     let (ci, taps) = (input.channels, g.taps());
     let mut dw = vec![0.0; channels * ci * taps];
-    for (i, value) in dw.iter_mut().enumerate() {
-        let (o, c, tap) = (i / taps / ci, i / taps % ci, i % taps);
-        *value = sums[(tap * ci + c) * padded + o];
-    }
+    // A few output channels at a time: they lie together in the sums.
+    const TOGETHER: usize = 16;
+    dw.par_chunks_mut((TOGETHER * ci * taps).max(1)).enumerate().for_each(|(block, dw)| {
+        for (c, tap) in (0..ci).flat_map(|c| (0..taps).map(move |tap| (c, tap))) {
+            let sums = &sums[(tap * ci + c) * padded + block * TOGETHER..];
+            for (dw, sum) in dw.chunks_exact_mut(ci * taps).zip(sums) {
+                dw[c * taps + tap] = *sum;
+            }
+        }
+    });
     dw
 }
 
 /// Sum over everything but the channels, in an order that does not depend on the number of threads.
 pub(crate) fn sum_channels(dy: &[f32], channels: usize) -> Vec<f32> {
-    use rayon::prelude::*;
     if channels == 0 {
         return Vec::new();
     }

@@ -8,6 +8,7 @@ mod boxes;
 mod conv;
 mod correlate;
 mod isa;
+mod layer;
 mod memory;
 mod merge;
 mod moments;
@@ -24,13 +25,14 @@ mod tile;
 mod transpose;
 mod winograd;
 
-pub use bf16::has_amx;
 #[cfg(feature = "emulator")]
 pub(crate) use bf16::round as round_bf16;
+pub use bf16::{has_amx, multiply_adds_bf16};
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward};
 pub(crate) use conv::{forward_plan, input_gradient, sum_channels, weight_gradient};
 pub(crate) use correlate::{Prepared, Products};
 pub use isa::{Isa, isa, set_isa};
+pub use layer::{Convolution, TransposedConvolution};
 pub use memory::RecyclingAllocator;
 pub(crate) use merge::{average_pool, merge, split};
 pub(crate) use moments::Moments;

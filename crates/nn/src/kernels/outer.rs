@@ -98,8 +98,8 @@ pub(crate) fn sum_in_parts(
 
 /// [`outer`], with products of a kind.
 ///
-/// In bf16 they are taken by tiles wherever there are tiles; otherwise by dot products where Winograd's filtering in f32, which
-/// saves more, does not apply.
+/// In bf16 they are taken by tiles wherever there are tiles; otherwise by dot products where neither Winograd's filtering in
+/// f32 saves more nor few channels make the layout cost more than the products.
 pub(crate) fn outer_with(
     products: Products,
     plan: &Correlation,
@@ -109,8 +109,9 @@ pub(crate) fn outer_with(
     if products != Products::Bf16 {
         return outer(plan, x, dy);
     }
+    let narrow = plan.input.channels.min(plan.output.channels) < 16;
     match engine().filter(|_| isa() == Isa::Avx512) {
-        Some(Engine::Dot) if winograd::Grid::of(plan, Isa::Avx512).is_some() => outer(plan, x, dy),
+        Some(Engine::Dot) if narrow || winograd::Grid::of(plan, Isa::Avx512).is_some() => outer(plan, x, dy),
         Some(engine) => bf16::outer(engine, plan, x, dy),
         None => {
             let mut values = x.collect(plan.input).into_owned();

@@ -22,10 +22,11 @@ pub(crate) fn pack_weights(
     let blocks = co.div_ceil(block);
     let mut data = vec![0.0; blocks * taps * ci * block];
     data.par_chunks_mut((taps * ci * block).max(1)).enumerate().for_each(|(number, chunk)| {
-        for (row, lanes) in chunk.chunks_exact_mut(block).enumerate() {
-            let (tap, channel) = (row / ci, row % ci);
-            let first = number * block;
-            for (lane, value) in lanes.iter_mut().take(co - first).enumerate() {
+        let first = number * block;
+        // Taps of a channel lie together in the weights of a convolution, so they are read together.
+        for (channel, tap) in (0..ci).flat_map(|channel| (0..taps).map(move |tap| (channel, tap))) {
+            let lanes = &mut chunk[(tap * ci + channel) * block..][..block.min(co - first)];
+            for (lane, value) in lanes.iter_mut().enumerate() {
                 *value = weight(tap, channel, first + lane);
             }
         }

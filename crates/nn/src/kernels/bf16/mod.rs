@@ -12,12 +12,14 @@ mod amx;
 mod dot;
 mod engine;
 mod outer;
+mod peak;
 mod prepared;
 mod tiles;
 
 pub use engine::has_amx;
 pub(crate) use engine::{Engine, engine};
 pub(crate) use outer::outer;
+pub use peak::multiply_adds_bf16;
 pub(crate) use prepared::Bf16Prepared;
 
 /// The nearest bf16, ties to even; what is not a number stays so.
