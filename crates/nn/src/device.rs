@@ -182,6 +182,21 @@ mod tests {
         assert!("gpu".parse::<DeviceSpec>().unwrap_err().to_string().contains("cuda:N"));
     }
 
+    #[test]
+    fn networks_of_other_parts_get_the_cpu_or_an_error_by_name() {
+        let preset = nnunet_plan::Preset::VNet.published(3).resolve().unwrap();
+        let found = device_for(&DeviceSpec::Auto, &preset, false).unwrap();
+        assert!(found.accelerator.is_none() && found.message.contains("Vnet blocks"), "{}", found.message);
+        assert!(device_for(&DeviceSpec::Cpu, &preset, true).unwrap().accelerator.is_none());
+        let error = device_for(&DeviceSpec::Cuda(0), &preset, true).unwrap_err().to_string();
+        assert!(error.contains("Vnet blocks") && error.contains("--device cpu"), "{error}");
+        // nnU-Net's own networks are refused where training drops activations.
+        let mut own = preset;
+        (own.blocks, own.dropout) = (None, Some(0.1));
+        let error = device_for(&DeviceSpec::Cuda(0), &own, true).unwrap_err().to_string();
+        assert!(error.contains("dropout"), "{error}");
+    }
+
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn auto_is_the_cpu_and_says_why() {

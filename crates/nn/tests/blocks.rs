@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use candle_core::{Device, Result, Tensor, Var};
 use nnunet_nn::blocks::{
     ActivationLayer, Aspp, AttentionGate, BlockShape, BottleneckBlock, Builder, DenseBlock, DrawKey, Pass,
-    PreactivationBlock, ResidualBlock, Role, SqueezeExcitation, Style, Up, VnetBlock, Weights,
+    PreactivationBlock, ResidualBlock, Role, SqueezeExcitation, Style, Up, VnetBlock, Weights, dropout,
+    stochastic_depth,
 };
 use nnunet_nn::{NnError, dilated_conv, max_pool, resize_linear};
-use nnunet_plan::{Activation, NormKind, NormSpec, UpKind};
+use nnunet_plan::{Activation, DropoutKind, NormKind, NormSpec, UpKind};
 use serde_json::Value;
 
 /// Weights whose values follow from their names.
@@ -329,6 +330,50 @@ fn pooling_and_interpolation() {
         let up = Up::new(builder, "a", UpKind::TransposedUnit, [4, 2], [1, 2, 2]).map_err(of)?;
         up.forward(&x[0], pass)
     });
+}
+
+/// Values of `f` over a tensor of ones, in training.
+fn dropped(seed: u64, f: &dyn Fn(&Tensor, &mut Pass) -> Result<Tensor>) -> Vec<f32> {
+    let ones = Tensor::ones((64, 1, 4, 4, 8), candle_core::DType::F32, &Device::Cpu).unwrap();
+    let mut pass = Pass::training(DrawKey { seed, ..DrawKey::default() });
+    let found = f(&ones, &mut pass).unwrap();
+    assert_eq!(f(&ones, &mut Pass::evaluation()).unwrap().to_vec_all(), ones.to_vec_all());
+    found.to_vec_all()
+}
+
+trait ToVecAll {
+    fn to_vec_all(&self) -> Vec<f32>;
+}
+
+impl ToVecAll for Tensor {
+    fn to_vec_all(&self) -> Vec<f32> {
+        self.flatten_all().unwrap().to_vec1().unwrap()
+    }
+}
+
+/// Whether all values of each part of `size` values, taken `step` apart, are the same.
+fn constant(values: &[f32], size: usize, step: usize) -> bool {
+    values
+        .chunks_exact(size * step)
+        .all(|part| (0..step).all(|first| (0..size).all(|i| part[first + i * step] == part[first])))
+}
+
+#[test]
+fn what_is_dropped_is_made_up_for_by_what_is_kept() {
+    let p = 0.25;
+    let channels = dropped(1, &|x, pass| dropout(x, DropoutKind::Channel, p, pass));
+    let values = dropped(2, &|x, pass| dropout(x, DropoutKind::Value, p, pass));
+    let samples = dropped(3, &|x, pass| stochastic_depth(x, p, pass));
+    // 512 channels, 8192 values and 64 samples, each kept with probability 0.75: about four standard deviations.
+    for (found, tolerance) in [(&channels, 0.11), (&values, 0.026), (&samples, 0.29)] {
+        assert!(found.iter().all(|v| *v == 0.0 || (*v - 1.0 / 0.75).abs() < 1e-6));
+        let mean = found.iter().sum::<f32>() / found.len() as f32;
+        assert!((mean - 1.0).abs() < tolerance && found.contains(&0.0), "{mean}");
+    }
+    assert!(constant(&channels, 16, 8) && !constant(&channels, 128, 1));
+    assert!(!constant(&values, 16, 8));
+    assert!(constant(&samples, 128, 1));
+    assert_ne!(channels, dropped(4, &|x, pass| dropout(x, DropoutKind::Channel, p, pass)));
 }
 
 #[test]

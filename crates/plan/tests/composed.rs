@@ -1,8 +1,9 @@
 //! Networks of other parts than nnU-Net's own: keys, errors, presets, memory estimate.
 
 use nnunet_plan::{
-    Activation, Architecture, BlockKind, Blocks, DecoderKind, DownKind, DropoutKind, NetworkKind,
-    NetworkSpec, NormKind, NormSpec, Preset, PresetShape, UpKind,
+    Activation, Architecture, BlockKind, Blocks, DatasetJson, DecoderKind, DownKind, DropoutKind,
+    Fingerprint, NetworkKind, NetworkSpec, NormKind, NormSpec, PlannerOptions, Preset, PresetShape, UpKind,
+    plan_experiment,
 };
 use serde_json::{Value, json};
 
@@ -295,6 +296,42 @@ fn presets_have_names_and_resolve_in_both_dimensions() {
     let error = "segformer".parse::<Preset>().unwrap_err().to_string();
     assert!(error.contains("segformer") && error.contains("attention-unet"), "{error}");
     assert_eq!(Preset::VNet.features(7, 100), [16, 32, 64, 100, 100, 100, 100]);
+}
+
+#[test]
+fn the_planner_plans_every_preset_within_the_memory_target() {
+    let dataset: DatasetJson = serde_json::from_value(json!({
+        "channel_names": {"0": "MRI"}, "labels": {"background": 0, "organ": 1}, "numTraining": 3, "file_ending": ".nii.gz",
+    }))
+    .unwrap();
+    let fingerprint: Fingerprint = serde_json::from_value(json!({
+        "foreground_intensity_properties_per_channel": {}, "median_relative_size_after_cropping": 1.0,
+        "shapes_after_crop": [[60, 180, 160], [64, 170, 150], [62, 190, 170]],
+        "spacings": [[3.0, 1.0, 1.0], [3.0, 1.0, 1.0], [3.0, 1.0, 1.0]],
+    }))
+    .unwrap();
+    let plain = plan_experiment(&fingerprint, &dataset, &PlannerOptions::default()).unwrap();
+    for preset in Preset::all() {
+        let options = PlannerOptions { preset: Some(preset), ..PlannerOptions::default() };
+        let plans = plan_experiment(&fingerprint, &dataset, &options).unwrap();
+        assert_eq!(plans.plans_name, format!("nnUNetPlans_{}", preset.name()));
+        for (name, budget) in [("2d", 85e6 * 6.0), ("3d_fullres", 560e6)] {
+            let configuration = plans.configuration(name).unwrap();
+            // Preprocessing does not depend on the network.
+            let expected = plain.configuration(name).unwrap();
+            assert_eq!(configuration.data_identifier, expected.data_identifier);
+            assert_eq!(configuration.spacing, expected.spacing);
+            let spec = configuration.architecture.resolve().unwrap();
+            assert!(!spec.is_standard() && spec.dims == configuration.patch_size.len(), "{name} {preset:?}");
+            let patch = configuration.patch_3d();
+            let cost = spec.feature_map_cost(patch, 2) as f64;
+            assert!(cost <= budget, "{name} {preset:?}: {cost} for a patch of {patch:?}");
+            for axis in 0..3 {
+                let divisor: usize = spec.strides.iter().map(|stride| stride[axis]).product();
+                assert!(patch[axis].is_multiple_of(divisor), "{name} {preset:?}: {patch:?}");
+            }
+        }
+    }
 }
 
 #[test]
