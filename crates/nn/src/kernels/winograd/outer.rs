@@ -10,7 +10,7 @@ use super::super::outer::{GROUPED_VALUES, sum_in_parts};
 use super::super::simd::Simd;
 use super::super::source::{Region, SlabShape, Source, fill_slab};
 use super::transform::{transform_gradient, transform_inputs};
-use super::weights::transform_kernel_back;
+use super::weights::transform_back;
 use super::{Grid, POINTS, TILE, slowdown};
 
 thread_local! {
@@ -48,11 +48,17 @@ pub(crate) fn outer(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Vec<f32> {
     });
     let mut dw = vec![0.0; taps * 9 * ci * co];
     dw.par_chunks_mut(9 * ci * co).enumerate().for_each(|(tz, dw)| {
-        for (c, o) in (0..ci).flat_map(|c| (0..co).map(move |o| (c, o))) {
+        // Lanes are at least this many, and divide the output channels.
+        const TOGETHER: usize = 4;
+        for (c, o) in (0..ci).flat_map(|c| (0..co).step_by(TOGETHER).map(move |o| (c, o))) {
             let group = &sums[c / width * POINTS * taps * width * co..];
-            let u = std::array::from_fn(|point| group[((point * taps + tz) * width + c % width) * co + o]);
-            for (tap, value) in transform_kernel_back(&u).into_iter().enumerate() {
-                dw[(tap * ci + c) * co + o] = value;
+            let mut u = [[0.0; TOGETHER]; POINTS];
+            for (point, u) in u.iter_mut().enumerate() {
+                let at = ((point * taps + tz) * width + c % width) * co + o;
+                u.copy_from_slice(&group[at..at + TOGETHER]);
+            }
+            for (tap, value) in transform_back(&u).into_iter().enumerate() {
+                dw[(tap * ci + c) * co + o..][..TOGETHER].copy_from_slice(&value);
             }
         }
     });

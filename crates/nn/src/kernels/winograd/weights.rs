@@ -1,18 +1,11 @@
-//! Transforms of kernels and of their gradients.
+//! Transforms of kernels and of their gradients, several at a time.
 
 use rayon::prelude::*;
 
 use super::{Grid, POINTS, SIDE};
 
-/// Weight transform of F(4,3).
-const G: [[f64; 3]; SIDE] = [
-    [0.25, 0.0, 0.0],
-    [-1.0 / 6.0, -1.0 / 6.0, -1.0 / 6.0],
-    [-1.0 / 6.0, 1.0 / 6.0, -1.0 / 6.0],
-    [1.0 / 24.0, 1.0 / 12.0, 1.0 / 6.0],
-    [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
+/// The same number of several kernels.
+type Lanes<const L: usize> = [f32; L];
 
 /// Weights `weight(tap, input channel, output channel)` as `[block of output channels][point][tap along z][input
 /// channel][lane]`.
@@ -21,38 +14,86 @@ pub(crate) fn transform_weights(grid: &Grid, weight: impl Fn(usize, usize, usize
     let block = grid.block();
     let mut data = vec![0.0; co / block * POINTS * taps * ci * block];
     data.par_chunks_mut(POINTS * taps * ci * block).enumerate().for_each(|(number, chunk)| {
-        for (row, lane) in (0..taps * ci).flat_map(|row| (0..block).map(move |lane| (row, lane))) {
-            let (tz, c) = (row / ci, row % ci);
-            let g: [f32; 9] = std::array::from_fn(|t| weight(tz * 9 + t, c, number * block + lane));
-            for (point, value) in transform_kernel(&g).into_iter().enumerate() {
-                chunk[(point * taps * ci + row) * block + lane] = value;
+        let transform = |c: usize, tz: usize, chunk: &mut [f32]| {
+            let weight = |tap: usize, lane: usize| weight(tz * 9 + tap, c, number * block + lane);
+            let (row, rows) = (tz * ci + c, taps * ci);
+            if block.is_multiple_of(8) {
+                transform_block::<8>(weight, block, row, rows, chunk);
+            } else {
+                transform_block::<4>(weight, block, row, rows, chunk);
             }
+        };
+        // Taps of a channel lie together in the weights of a convolution, so they are read together.
+        for (c, tz) in (0..ci).flat_map(|c| (0..taps).map(move |tz| (c, tz))) {
+            transform(c, tz, chunk);
         }
     });
     data
 }
 
-/// `G · g · Gᵀ`
-fn transform_kernel(g: &[f32; 9]) -> [f32; POINTS] {
-    let mut out = [0.0; POINTS];
-    let g = g.map(f64::from);
-    for (py, gy) in G.iter().enumerate() {
-        let row: [f64; 3] = std::array::from_fn(|k| gy[0] * g[k] + gy[1] * g[3 + k] + gy[2] * g[6 + k]);
-        for (px, gx) in G.iter().enumerate() {
-            out[py * SIDE + px] = (gx[0] * row[0] + gx[1] * row[1] + gx[2] * row[2]) as f32;
+/// The kernels of one row of a block: one input channel and tap along z, all lanes.
+fn transform_block<const L: usize>(
+    weight: impl Fn(usize, usize) -> f32,
+    block: usize,
+    row: usize,
+    rows: usize,
+    chunk: &mut [f32],
+) {
+    for lane in (0..block).step_by(L) {
+        let mut g = [[0.0; L]; 9];
+        for l in 0..L {
+            for (tap, g) in g.iter_mut().enumerate() {
+                g[l] = weight(tap, lane + l);
+            }
         }
+        let [a, b, c] = [0, 3, 6].map(|y| forth([g[y], g[y + 1], g[y + 2]]));
+        for px in 0..SIDE {
+            for (py, value) in forth([a[px], b[px], c[px]]).into_iter().enumerate() {
+                let at = ((py * SIDE + px) * rows + row) * block + lane;
+                chunk[at..at + L].copy_from_slice(&value);
+            }
+        }
+    }
+}
+
+/// `G · g` of F(4,3).
+#[inline(always)]
+fn forth<const L: usize>(g: [Lanes<L>; 3]) -> [Lanes<L>; SIDE] {
+    let mut out = [[0.0; L]; SIDE];
+    for l in 0..L {
+        let [first, middle, last] = [g[0][l], g[1][l], g[2][l]];
+        let (ends, wide) = ((first + last) * (-1.0 / 6.0), first * (1.0 / 24.0) + last * (1.0 / 6.0));
+        out[0][l] = first * 0.25;
+        out[1][l] = ends - middle * (1.0 / 6.0);
+        out[2][l] = ends + middle * (1.0 / 6.0);
+        out[3][l] = wide + middle * (1.0 / 12.0);
+        out[4][l] = wide - middle * (1.0 / 12.0);
+        out[5][l] = last;
     }
     out
 }
 
-/// `Gᵀ · u · G`: the gradient of the kernel from that of its transform.
-pub(super) fn transform_kernel_back(u: &[f32; POINTS]) -> [f32; 9] {
-    let mut rows = [[0.0f64; 3]; SIDE];
-    for (py, row) in rows.iter_mut().enumerate() {
-        for (px, gx) in G.iter().enumerate() {
-            let u = f64::from(u[py * SIDE + px]);
-            row.iter_mut().zip(gx).for_each(|(value, g)| *value += u * g);
-        }
+/// `Gᵀ · u` of F(4,3).
+#[inline(always)]
+fn back<const L: usize>(u: [Lanes<L>; SIDE]) -> [Lanes<L>; 3] {
+    let mut out = [[0.0; L]; 3];
+    for l in 0..L {
+        let (sum12, sum34) = (u[1][l] + u[2][l], u[3][l] + u[4][l]);
+        out[0][l] = u[0][l] * 0.25 - sum12 * (1.0 / 6.0) + sum34 * (1.0 / 24.0);
+        out[1][l] = (u[2][l] - u[1][l]) * (1.0 / 6.0) + (u[3][l] - u[4][l]) * (1.0 / 12.0);
+        out[2][l] = (sum34 - sum12) * (1.0 / 6.0) + u[5][l];
     }
-    std::array::from_fn(|k| rows.iter().zip(G).map(|(row, g)| g[k / 3] * row[k % 3]).sum::<f64>() as f32)
+    out
+}
+
+/// `Gᵀ · u · G` of `L` kernels: the gradients of kernels from those of their transforms, tap by tap.
+pub(super) fn transform_back<const L: usize>(u: &[Lanes<L>; POINTS]) -> [Lanes<L>; 9] {
+    let columns: [[Lanes<L>; 3]; SIDE] =
+        std::array::from_fn(|px| back(std::array::from_fn(|py| u[py * SIDE + px])));
+    let mut out = [[0.0; L]; 9];
+    for y in 0..3 {
+        let row = back(std::array::from_fn(|px| columns[px][y]));
+        out[3 * y..3 * y + 3].copy_from_slice(&row);
+    }
+    out
 }
