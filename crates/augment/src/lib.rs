@@ -35,6 +35,7 @@
 mod cascade;
 mod check;
 mod config;
+mod elsewhere;
 mod error;
 mod intensity;
 mod left_right;
@@ -52,6 +53,7 @@ mod workspace;
 
 pub use cascade::{Cascade, CascadeParameters, Operation, Operator, Removal};
 pub use config::{Chance, ElasticChance, PipelineConfig};
+pub use elsewhere::{AffineMap, Tap};
 pub use error::AugmentError;
 pub use left_right::LeftRight;
 pub use parameters::{Noise, Parameters};

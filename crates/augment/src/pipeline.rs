@@ -108,7 +108,7 @@ impl Pipeline {
     }
 
     /// Rotation and scaling, or the central crop.
-    fn sample_geometry(
+    pub(crate) fn sample_geometry(
         &self,
         part: &Sample,
         window: &Window,

@@ -277,6 +277,9 @@ pub(crate) struct TrainArgs {
     /// Keep a third of the activations and make the others again: less memory, a fifth more time, the same numbers (CPU)
     #[arg(long)]
     pub(crate) recompute: bool,
+    /// Augment images on the device instead of with the loader threads (with --device cuda)
+    #[arg(long)]
+    pub(crate) augment_on_device: bool,
     /// Continue from the last checkpoint
     #[arg(long)]
     pub(crate) resume: bool,

@@ -382,7 +382,8 @@ fn augmentation_is_what_it_says() {
         let image = values(2 * 336, 1);
         let labels: Vec<i16> = (0..336).map(|i| (i % 5) as i16).collect();
         let matrix = [[0.9, 0.2, 0.0], [-0.2, 1.1, 0.1], [0.0, 0.1, 0.8]];
-        let warp = Warp { from, to, matrix };
+        let centre = from.map(|n| (n as f32 - 1.0) / 2.0);
+        let warp = Warp { from, to, matrix, centre };
         let found =
             warp_image(Array::of_f32(&engine, &image).unwrap().view(), &warp).unwrap().to_f32().unwrap();
         let nearest = warp_labels(Array::of_i16(&engine, &labels).unwrap().view(), &warp).unwrap();

@@ -61,7 +61,7 @@ mod trainer;
 pub use augmentation::{AugmentOptions, AugmentSet, Mirroring};
 pub use callback::{Control, EpochRecord, IterationInfo, StopToken, Timing, TrainCallback};
 pub use error::TrainError;
-pub use loader::{Batch, BatchMaker, BatchPlan, Job, Loader, Phase, Schedule};
+pub use loader::{Batch, BatchMaker, BatchPlan, Job, Loader, Phase, Schedule, Unfinished};
 pub use loss::{
     DeepLoss, EntropyTerm, LossRules, LossTerms, Targets, deep_supervision_weights, segmentation_loss,
     segmentation_loss_value,

@@ -59,6 +59,9 @@ pub struct TrainOptions {
     /// numbers to the last bit. On the CPU alone.
     #[serde(skip)]
     pub recompute: bool,
+    /// Whether images are augmented on the accelerator instead of by the loader threads, false. The noise has the same distribution
+    /// and other values.
+    pub augment_on_device: bool,
     /// The device that the network runs on; the CPU if none.
     #[serde(skip)]
     pub accelerator: Option<Accelerator>,
@@ -99,6 +102,7 @@ impl Default for TrainOptions {
             pretrained: None,
             precision: Precision::Auto,
             recompute: false,
+            augment_on_device: false,
             accelerator: None,
             stop: StopToken::default(),
             cluster: Cluster::default(),

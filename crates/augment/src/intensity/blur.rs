@@ -10,7 +10,7 @@ pub(crate) struct BlurBuffers {
 /// Normalised weights of a Gaussian from offset 0 outwards; the other side mirrors them.
 ///
 /// The full kernel has the odd length nearest to 6σ + 0.5.
-fn kernel(sigma: f64) -> Vec<f32> {
+pub(crate) fn gaussian_weights(sigma: f64) -> Vec<f32> {
     let wanted = 6.0 * sigma + 0.5;
     let rounded = wanted.round_ties_even();
     let odd = if rounded % 2.0 == 1.0 {
@@ -44,7 +44,7 @@ pub(crate) fn blur(
     sigmas: [Option<f64>; 3],
     buffers: &mut BlurBuffers,
 ) {
-    let [along_z, along_y, along_x] = sigmas.map(|sigma| sigma.map_or(vec![1.0], kernel));
+    let [along_z, along_y, along_x] = sigmas.map(|sigma| sigma.map_or(vec![1.0], gaussian_weights));
     let radius = along_z.len() - 1;
     let (depth, area) = (shape[0], shape[1] * shape[2]);
     let slots = 2 * radius + 1;
@@ -115,8 +115,9 @@ mod tests {
     #[test]
     fn kernels_are_the_reference_s() {
         let expected = [0.5320973, 0.2187517, 0.0151996];
-        assert!(kernel(0.75).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6));
-        let lengths = [0.5, 0.583, 0.584, 0.916, 0.917, 1.0].map(|sigma| 2 * kernel(sigma).len() - 1);
+        assert!(gaussian_weights(0.75).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6));
+        let lengths =
+            [0.5, 0.583, 0.584, 0.916, 0.917, 1.0].map(|sigma| 2 * gaussian_weights(sigma).len() - 1);
         assert_eq!(lengths, [3, 3, 5, 5, 7, 7]);
     }
 

@@ -1,3 +1,4 @@
+use crate::Tap;
 use crate::nearest::{nearest_exact, scaled_length};
 
 /// Buffers that [`low_resolution`] keeps between samples.
@@ -32,6 +33,18 @@ impl Axis {
             (low, (low + 1).min(small - 1), position - low as f32)
         }));
     }
+}
+
+/// Between which voxels of an axis each of its voxels is interpolated after reduction to `factor` times their number.
+pub(crate) fn interpolation_taps(length: usize, factor: f64) -> Vec<Tap> {
+    let mut axis = Axis::default();
+    axis.fill(length, f64::from(factor as f32));
+    let tap = |&(low, high, weight): &(usize, usize, f32)| Tap {
+        low: axis.kept[low],
+        high: axis.kept[high],
+        weight,
+    };
+    axis.taps.iter().map(tap).collect()
 }
 
 /// Reduces a channel of `shape` to `factor` times its voxels by taking the nearest ones, then interpolates back.

@@ -1,4 +1,4 @@
-use crate::{AugmentError, Parameters};
+use crate::{AffineMap, AugmentError, Parameters};
 
 /// Fractional bits of a coordinate.
 pub(crate) const FRACTION_BITS: u32 = 32;
@@ -41,6 +41,11 @@ impl Affine {
         let scale = parameters.scaling.unwrap_or([1.0; 3]);
         let matrix = if in_plane { planar(angles[0], scale) } else { spatial(angles, scale) };
         Ok(Some(Self { matrix, patch, loaded, deforms: parameters.elastic.is_some() }))
+    }
+
+    /// The map in floating point.
+    pub(crate) fn map(&self) -> AffineMap {
+        AffineMap { matrix: self.matrix, centre: self.loaded.map(|length| (length as f64 - 1.0) / 2.0) }
     }
 
     /// Whether an elastic deformation goes with the map.

@@ -80,6 +80,7 @@ fn options(args: &TrainArgs) -> Result<TrainOptions> {
         pretrained: args.pretrained.clone(),
         precision: args.compute.precision.into(),
         recompute: args.recompute,
+        augment_on_device: args.augment_on_device,
         ..defaults
     })
 }

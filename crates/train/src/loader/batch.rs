@@ -2,7 +2,8 @@ use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 use ndarray::{Array3, Array4, ArrayView4, Axis, concatenate};
-use nnunet_augment::{Pipeline, Sample, deep_supervision_targets, sample_rng};
+use nnunet_augment::{Parameters, Pipeline, Sample, Window, Workspace, deep_supervision_targets, sample_rng};
+use rand_chacha::ChaCha8Rng;
 
 use super::{Job, Phase};
 use crate::sampling::Sampler;
@@ -22,6 +23,21 @@ pub struct Batch {
     pub data: Vec<f32>,
     /// Label maps, highest resolution first.
     pub targets: Vec<Targets>,
+    /// Images that are still to be augmented, one per sample, if that is done elsewhere; `data` is empty then.
+    pub unfinished: Vec<Unfinished>,
+}
+
+/// An image as it was loaded, and what is to be done to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unfinished {
+    /// `[channel, z, y, x]`, the part of the loaded patch that is read.
+    pub image: Array4<f32>,
+    /// Which part that is.
+    pub window: Window,
+    /// What was drawn.
+    pub parameters: Parameters,
+    /// The labels of the finished patch with −1 outside, if channels are masked.
+    pub mask: Option<Vec<i16>>,
 }
 
 impl Batch {
@@ -60,6 +76,8 @@ pub struct BatchMaker {
     pub scales: Vec<[f64; 3]>,
     /// Labels that may occur.
     pub rules: LossRules,
+    /// The channels of images, if training images are augmented by who trains: batches hold them unfinished.
+    pub elsewhere: Option<usize>,
 }
 
 impl BatchMaker {
@@ -70,10 +88,49 @@ impl BatchMaker {
     pub fn make(&self, job: Job) -> Result<Batch, TrainError> {
         let mut building = Building::default();
         for index in self.share.clone() {
-            let (case, sample) = self.sample(job, index)?;
-            building.push(case, &sample, self)?;
+            if let (Some(channels), Phase::Train) = (self.elsewhere, job.phase) {
+                let (case, labels, unfinished) = self.unfinished(job, index, channels)?;
+                let (_, z, y, x) = labels.dim();
+                building.shape = Some([z, y, x, unfinished.image.dim().0]);
+                building.push_labels(case, labels.view(), self)?;
+                building.unfinished.push(unfinished);
+            } else {
+                let (case, sample) = self.sample(job, index)?;
+                building.push(case, &sample, self)?;
+            }
         }
         building.finish(self.share.len())
+    }
+
+    /// The random numbers of a sample.
+    fn rng(&self, job: Job, stream: u64, index: usize) -> ChaCha8Rng {
+        sample_rng(self.seed, job.epoch as u64, stream + (job.iteration * self.batch_size + index) as u64)
+    }
+
+    /// Draws and loads a training sample and augments its labels alone.
+    fn unfinished(
+        &self,
+        job: Job,
+        index: usize,
+        channels: usize,
+    ) -> Result<(String, Array4<i16>, Unfinished), TrainError> {
+        let (plan, mut rng) = (&self.train, self.rng(job, 0, index));
+        let drawn = plan.sampler.draw(index, &mut rng)?;
+        let fail = |e| TrainError::case(&drawn.case, e);
+        let (source, loaded) = (plan.sampler.source(), plan.sampler.loaded());
+        let parameters = plan.pipeline.draw(channels, &mut rng);
+        let window = plan.pipeline.source_window(&parameters, loaded).map_err(fail)?;
+        let lower = std::array::from_fn(|axis| drawn.lower[axis] + window.start[axis] as i64);
+        let (image, labels) = source.read_patch(&drawn.case, lower, window.shape)?;
+        let labels = labels.insert_axis(Axis(0));
+        let labels = plan
+            .pipeline
+            .apply_to_labels(labels, &window, &parameters, &mut Workspace::default())
+            .map_err(fail)?;
+        let masked = plan.pipeline.config().mask_channels.contains(&true);
+        let mask = masked.then(|| labels.iter().copied().collect());
+        let unfinished = Unfinished { image, window, parameters, mask };
+        Ok((drawn.case, labels.mapv(|label| label.max(0)), unfinished))
     }
 
     fn sample(&self, job: Job, index: usize) -> Result<(String, Sample), TrainError> {
@@ -81,8 +138,7 @@ impl BatchMaker {
             Phase::Train => (&self.train, 0),
             Phase::Validate => (&self.validate, VALIDATION_STREAM),
         };
-        let number = stream + (job.iteration * self.batch_size + index) as u64;
-        let mut rng = sample_rng(self.seed, job.epoch as u64, number);
+        let mut rng = self.rng(job, stream, index);
         let drawn = plan.sampler.draw(index, &mut rng)?;
         let source = plan.sampler.source();
         let (image, labels) = source.read_patch(&drawn.case, drawn.lower, plan.sampler.loaded())?;
@@ -119,6 +175,7 @@ struct Building {
     shape: Option<[usize; 4]>,
     data: Vec<f32>,
     targets: Vec<([usize; 3], Vec<i16>)>,
+    unfinished: Vec<Unfinished>,
 }
 
 impl Building {
@@ -134,7 +191,16 @@ impl Building {
             self.data.reserve_exact(shape.iter().product::<usize>() * maker.share.len());
         }
         append_channels_last(&mut self.data, sample.image.view());
-        let targets = deep_supervision_targets(sample.labels.view(), &maker.scales);
+        self.push_labels(case, sample.labels.view(), maker)
+    }
+
+    fn push_labels(
+        &mut self,
+        case: String,
+        labels: ArrayView4<'_, i16>,
+        maker: &BatchMaker,
+    ) -> Result<(), TrainError> {
+        let targets = deep_supervision_targets(labels, &maker.scales);
         for (level, target) in targets.iter().enumerate() {
             let (_, z, y, x) = target.dim();
             if self.targets.len() == level {
@@ -160,7 +226,8 @@ impl Building {
         let targets = targets
             .map(|([z, y, x], labels)| Targets::new([batch, z, y, x], labels))
             .collect::<Result<_, _>>()?;
-        Ok(Batch { cases: self.cases, shape: [batch, z, y, x, c], data: self.data, targets })
+        let (cases, shape) = (self.cases, [batch, z, y, x, c]);
+        Ok(Batch { cases, shape, data: self.data, targets, unfinished: self.unfinished })
     }
 }
 

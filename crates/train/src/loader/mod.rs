@@ -4,6 +4,6 @@ mod batch;
 mod queue;
 mod schedule;
 
-pub use batch::{Batch, BatchMaker, BatchPlan};
+pub use batch::{Batch, BatchMaker, BatchPlan, Unfinished};
 pub use queue::Loader;
 pub use schedule::{Job, Phase, Schedule};

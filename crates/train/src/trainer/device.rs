@@ -1,12 +1,14 @@
 //! Training on a device other than the CPU.
 
 use candle_core::{Device, Tensor};
+use nnunet_augment::Pipeline;
 use nnunet_nn::cuda::ops::{LossTable, LossTarget, SgdRule};
 use nnunet_nn::cuda::{DeviceNetwork, StagedBatch, Step};
 use nnunet_nn::kernels::Dims;
 use nnunet_nn::{Accelerator, Parameters, UNet};
 
-use crate::loader::Batch;
+use super::device_augment::augment;
+use crate::loader::{Batch, BatchMaker};
 use crate::optim::{Optimiser, OptimiserKind};
 use crate::{DeepLoss, EntropyTerm, LossRules, Targets, TrainError, TrainOptions};
 
@@ -15,6 +17,8 @@ pub(super) struct OnDevice {
     network: DeviceNetwork,
     table: LossTable,
     weights: Vec<f64>,
+    /// What augments on the device, if that is asked for.
+    pipeline: Option<Pipeline>,
     rule: SgdRule,
     stepped: bool,
     /// The next batch, where it was taken while the device was at work.
@@ -38,6 +42,7 @@ impl OnDevice {
         parameters: &Parameters,
         optimiser: &Optimiser,
         loss: &DeepLoss,
+        maker: &BatchMaker,
         options: &TrainOptions,
     ) -> Result<Self, TrainError> {
         let OptimiserKind::Sgd { momentum } = options.optimiser else {
@@ -64,6 +69,7 @@ impl OnDevice {
             network: device,
             table: table(accelerator, &loss.rules)?,
             weights: loss.weights.clone(),
+            pipeline: maker.elsewhere.map(|_| maker.train.pipeline.clone()),
             rule,
             stepped: false,
             ahead: None,
@@ -73,7 +79,14 @@ impl OnDevice {
     /// Begins to copy a batch to the device.
     fn stage(&self, batch: Batch) -> Result<Ahead, TrainError> {
         let (dims, targets) = (dims(&batch), targets(&batch, &self.weights));
-        let staged = self.network.stage(&batch.data, dims, &targets, &self.table)?;
+        let network = &self.network;
+        let staged = match &self.pipeline {
+            Some(pipeline) => {
+                let images = augment(network.engine(), pipeline, &batch.unfinished, network.kind())?;
+                network.stage_array(images, dims, &targets, &self.table)?
+            }
+            None => network.stage(&batch.data, dims, &targets, &self.table)?,
+        };
         Ok(Ahead { staged, cases: batch.cases })
     }
 

@@ -142,7 +142,7 @@ impl Trainer {
             Some(accelerator) => {
                 let options = &setup.options;
                 let new = super::device::OnDevice::new;
-                Some(new(accelerator, &network, &parameters, &optimiser, &loss, options)?)
+                Some(new(accelerator, &network, &parameters, &optimiser, &loss, &maker, options)?)
             }
         };
         let TrainSetup { folder, options, device, .. } = setup;

@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod device;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod device_augment;
 mod engine;
 mod epoch;
 mod folder;

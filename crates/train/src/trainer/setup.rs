@@ -139,10 +139,33 @@ impl TrainSetup {
         } else {
             plan(&self.split.train, Pipeline::validation(augmented), patch)?
         };
+        let elsewhere = self.elsewhere(&train.pipeline)?;
         let validate = plan(&self.split.val, Pipeline::validation(plain), patch)?;
         let (seed, rules) = (options.seed, rules.clone());
-        let maker = BatchMaker { train, validate, batch_size, share, seed, scales, rules };
+        let maker = BatchMaker { train, validate, batch_size, share, seed, scales, rules, elsewhere };
         Ok((maker, (!mirrored.is_empty()).then_some(mirrored)))
+    }
+
+    /// The channels of images that the accelerator augments, if it does.
+    fn elsewhere(&self, pipeline: &Pipeline) -> Result<Option<usize>, TrainError> {
+        if !self.options.augment_on_device || !self.options.augmentation.is_on() {
+            return Ok(None);
+        }
+        let refused = |found: &str, expected| {
+            let (option, found) = ("augment_on_device", found.to_owned());
+            Err(TrainError::Option { option, found, expected })
+        };
+        if self.options.accelerator.is_none() {
+            return refused(
+                "true without a device",
+                "a device; with --device cpu the loader threads augment",
+            );
+        }
+        if !pipeline.is_plain() {
+            let found = "true with elastic deformation, DA5's set, nearest images or a cascade";
+            return refused(found, "nnU-Net's own augmentation; the loader threads do the others");
+        }
+        Ok(Some(self.dataset.channel_names.len()))
     }
 
     /// Weights of `options.pretrained` for everything but the segmentation heads.

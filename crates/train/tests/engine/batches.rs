@@ -30,6 +30,7 @@ fn maker(patch: &[usize], batch_size: usize, seed: u64) -> BatchMaker {
         seed,
         scales,
         rules,
+        elsewhere: None,
     }
 }
 

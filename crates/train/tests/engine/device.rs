@@ -104,6 +104,12 @@ fn a_stopped_training_goes_on_at_the_very_iteration() {
     let Some(accelerator) = emulated() else { return };
     let precision = Precision::F32;
     let device = TrainOptions { epochs: 2, precision, accelerator: Some(accelerator), ..options() };
+    for augment_on_device in [false, true] {
+        stop_and_resume(TrainOptions { augment_on_device, ..device.clone() });
+    }
+}
+
+fn stop_and_resume(device: TrainOptions) {
     let (whole, losses, _) = train(device.clone());
     let folder = tempfile::tempdir().unwrap();
     let mut first = Losses { stop_at: Some(8), ..Losses::default() };
@@ -118,13 +124,31 @@ fn a_stopped_training_goes_on_at_the_very_iteration() {
 }
 
 #[test]
+fn images_are_augmented_on_the_device_on_request() {
+    let Some(accelerator) = emulated() else { return };
+    let device =
+        TrainOptions { epochs: 1, precision: Precision::F32, accelerator: Some(accelerator), ..options() };
+    let (_, on_host, _) = train(device.clone());
+    let (_, on_device, _) = train(TrainOptions { augment_on_device: true, ..device.clone() });
+    // Patches and what is drawn for them are the same but for the values of noise.
+    assert!(on_host != on_device);
+    for (a, b) in on_host.iter().zip(&on_device) {
+        assert!((a - b).abs() < 0.05, "{on_host:?} {on_device:?}");
+    }
+    let without = TrainOptions { accelerator: None, ..device };
+    let error = refused(TrainOptions { augment_on_device: true, ..without });
+    assert!(error.contains("augment_on_device") && error.contains("--device cpu"), "{error}");
+}
+
+fn refused(options: TrainOptions) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let trainer = Trainer::from_setup(setup(&fold(&folder), options), false);
+    trainer.and_then(|mut trainer| trainer.run(&mut ())).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
 fn what_runs_on_the_cpu_alone_is_refused_and_too_little_memory_names_the_option() {
     let Some(accelerator) = emulated() else { return };
-    let refused = |options: TrainOptions| {
-        let folder = tempfile::tempdir().unwrap();
-        let trainer = Trainer::from_setup(setup(&fold(&folder), options), false);
-        trainer.and_then(|mut trainer| trainer.run(&mut ())).map(|_| ()).unwrap_err().to_string()
-    };
     let device = TrainOptions { accelerator: Some(accelerator), ..options() };
     let adam = OptimiserKind::Adam { betas: [0.9, 0.999], amsgrad: false, decoupled: false };
     let error = refused(TrainOptions { optimiser: adam, ..device.clone() });
@@ -132,6 +156,10 @@ fn what_runs_on_the_cpu_alone_is_refused_and_too_little_memory_names_the_option(
     let entropy = Some(EntropyTerm { focal_gamma: 2.0, ..EntropyTerm::PLAIN });
     let error = refused(TrainOptions { loss: LossTerms { dice: None, entropy }, ..device.clone() });
     assert!(error.contains("focal") && error.contains("--device cpu"), "{error}");
+    let mut elastic = TrainOptions { augment_on_device: true, ..device.clone() };
+    elastic.augmentation.p_elastic = 0.2;
+    let error = refused(elastic);
+    assert!(error.contains("augment_on_device") && error.contains("elastic"), "{error}");
     let small = Accelerator::new(Arc::new(Emulator::with_memory(60_000)));
     let error = refused(TrainOptions { accelerator: Some(small), ..device });
     assert!(error.contains("no room") && error.contains("--batch-size"), "{error}");

@@ -4,8 +4,9 @@
 
 struct Warp {
   u32 from[3], to[3];
-  // Coordinate = matrix * (voxel - centre of the target) + centre of the source.
+  // Coordinate = matrix * (voxel - middle of the target) + centre.
   float matrix[9];
+  float centre[3];
 };
 
 DEVICE void warp_coordinates(const Warp& p, u32 v, float* at) {
@@ -14,7 +15,7 @@ DEVICE void warp_coordinates(const Warp& p, u32 v, float* at) {
   for (int a = 0; a < 3; a++) offset[a] = (float)place[a] - 0.5f * ((float)p.to[a] - 1.0f);
   for (int a = 0; a < 3; a++) {
     const float* m = p.matrix + 3 * a;
-    at[a] = m[0] * offset[0] + m[1] * offset[1] + m[2] * offset[2] + 0.5f * ((float)p.from[a] - 1.0f);
+    at[a] = m[0] * offset[0] + m[1] * offset[1] + m[2] * offset[2] + p.centre[a];
   }
 }
 
@@ -65,6 +66,91 @@ KERNEL warp_labels(const short* from, short* to, Warp p) {
   to[(u64)blockIdx.y * voxels + v] = inside ? channel[index] : (short)-1;
 }
 LAUNCHABLE(warp_labels)
+
+// One axis of a separable blur: weights from the middle outwards, borders reflected about the outermost voxels.
+struct BlurAxis {
+  u32 shape[3], axis, radius;
+  float weights[16];
+};
+
+DEVICE int reflected(int index, int length) {
+  int period = 2 * (length - 1);
+  if (period == 0) return 0;
+  int folded = index % period;
+  folded = folded < 0 ? folded + period : folded;
+  return folded < period - folded ? folded : period - folded;
+}
+
+KERNEL blur_axis(const float* from, float* to, BlurAxis p) {
+  u32 v = blockIdx.x * blockDim.x + threadIdx.x;
+  if (v >= p.shape[0] * p.shape[1] * p.shape[2]) return;
+  int step = 1, length = (int)p.shape[p.axis];
+  for (u32 a = p.axis + 1; a < 3; a++) step *= (int)p.shape[a];
+  int place = (int)(v / (u32)step) % length;
+  const float* line = from + v - (u64)place * step;
+  float sum = p.weights[0] * from[v];
+  for (int k = 1; k <= (int)p.radius; k++)
+    sum += p.weights[k] * (line[reflected(place - k, length) * step] + line[reflected(place + k, length) * step]);
+  to[v] = sum;
+}
+LAUNCHABLE(blur_axis)
+
+// Two voxels of an axis and the weight of the second.
+struct Tap {
+  u32 low, high;
+  float weight;
+};
+
+struct Shape {
+  u32 shape[3];
+};
+
+DEVICE float mix(float low, float high, float weight) { return low + (high - low) * weight; }
+
+// Low resolution: `taps` of all voxels along z, then y, then x.
+KERNEL low_resolution(const float* from, float* to, const Tap* taps, Shape p) {
+  u32 v = blockIdx.x * blockDim.x + threadIdx.x, height = p.shape[1], width = p.shape[2];
+  if (v >= p.shape[0] * height * width) return;
+  Tap z = taps[v / width / height], y = taps[p.shape[0] + v / width % height];
+  Tap x = taps[p.shape[0] + height + v % width];
+  float columns[2];
+  for (int k = 0; k < 2; k++) {
+    u32 at = k ? x.high : x.low;
+    float rows[2];
+    for (int j = 0; j < 2; j++) {
+      u32 row = (j ? y.high : y.low) * width + at;
+      rows[j] = mix(from[z.low * height * width + row], from[z.high * height * width + row], z.weight);
+    }
+    columns[k] = mix(rows[0], rows[1], y.weight);
+  }
+  to[v] = mix(columns[0], columns[1], x.weight);
+}
+LAUNCHABLE(low_resolution)
+
+// A patch (channel, voxel) as (voxel, channel), with axes reversed and the channels of the bits in `masked` 0 where the label
+// of the reversed patch is below 0.
+struct Finish {
+  u32 shape[3], channels, flips[3], masked;
+};
+
+template <typename T>
+DEVICE void finish_patch(const float* from, const short* labels, T* to, Finish p) {
+  u32 v = blockIdx.x * blockDim.x + threadIdx.x, voxels = p.shape[0] * p.shape[1] * p.shape[2];
+  if (v >= voxels) return;
+  u32 place[3] = {v / p.shape[2] / p.shape[1], v / p.shape[2] % p.shape[1], v % p.shape[2]};
+  for (int a = 0; a < 3; a++)
+    if (p.flips[a]) place[a] = p.shape[a] - 1 - place[a];
+  u32 source = (place[0] * p.shape[1] + place[1]) * p.shape[2] + place[2];
+  bool outside = p.masked && labels[v] < 0;
+  for (u32 c = 0; c < p.channels; c++) {
+    float value = from[(u64)c * voxels + source];
+    to[(u64)v * p.channels + c] = Narrow<T>::of(outside && (p.masked >> c & 1) ? 0.0f : value);
+  }
+}
+KERNEL finish_patch_f32(const float* from, const short* labels, float* to, Finish p) { finish_patch(from, labels, to, p); }
+LAUNCHABLE(finish_patch_f32)
+KERNEL finish_patch_bf16(const float* from, const short* labels, bf16* to, Finish p) { finish_patch(from, labels, to, p); }
+LAUNCHABLE(finish_patch_bf16)
 
 // Mean, standard deviation, smallest and largest value of the channel blockIdx.x. One block per channel.
 KERNEL intensity_statistics(const float* values, float* out, u32 count) {

@@ -2,10 +2,10 @@
 
 use super::super::array::{Array, View};
 use super::super::engine::{Argument, Kind};
-use super::{blocks, count, floats, launch, pointer};
+use super::{activations, blocks, count, floats, launch, optional, pointer};
 use crate::NnError;
 
-/// An affine map from voxels of a patch to coordinates of what was loaded, both counted from their middles.
+/// An affine map from voxels of a patch, counted from its middle, to coordinates of what was loaded.
 #[derive(Debug, Clone, Copy)]
 pub struct Warp {
     /// Voxels of what was loaded.
@@ -14,6 +14,8 @@ pub struct Warp {
     pub to: [usize; 3],
     /// Rows z, y, x.
     pub matrix: [[f32; 3]; 3],
+    /// Coordinates that the middle of the patch comes from.
+    pub centre: [f32; 3],
 }
 
 impl Warp {
@@ -21,18 +23,137 @@ impl Warp {
         count(self.from.iter().product())?;
         count(self.to.iter().product())?;
         let axes = [self.from, self.to].into_iter().flatten().map(|n| n as u32);
-        Ok(Argument::Words(axes.chain(self.matrix.into_iter().flatten().map(f32::to_bits)).collect()))
+        let numbers = self.matrix.into_iter().flatten().chain(self.centre).map(f32::to_bits);
+        Ok(Argument::Words(axes.chain(numbers).collect()))
     }
 
     fn run(&self, kernel: &str, from: View<'_>) -> Result<Array, NnError> {
         let (voxels, source) = (self.to.iter().product::<usize>(), self.from.iter().product::<usize>());
-        let channels = from.len / source.max(1);
-        from.holds(channels * source)?;
-        let to = Array::new(from.engine, from.kind, channels * voxels)?;
-        let arguments = [pointer(from), pointer(to.view()), self.words()?];
-        launch(&**from.engine, kernel, [blocks(voxels), channels, 1], &arguments)?;
+        let to = Array::new(from.engine, from.kind, from.len / source.max(1) * voxels)?;
+        self.run_into(kernel, from, to.view())?;
         Ok(to)
     }
+
+    fn run_into(&self, kernel: &str, from: View<'_>, to: View<'_>) -> Result<(), NnError> {
+        let (voxels, source) = (self.to.iter().product::<usize>(), self.from.iter().product::<usize>());
+        let channels = from.len / source.max(1);
+        from.holds(channels * source)?;
+        to.holds(channels * voxels)?;
+        let arguments = [pointer(from), pointer(to), self.words()?];
+        launch(&**from.engine, kernel, [blocks(voxels), channels, 1], &arguments)
+    }
+}
+
+/// [`warp_image`] into an array that is there.
+///
+/// # Errors
+/// Shapes that do not fit, or the device failed.
+pub fn warp_image_into(image: View<'_>, warp: &Warp, to: View<'_>) -> Result<(), NnError> {
+    image.expect(Kind::F32)?;
+    to.expect(Kind::F32)?;
+    warp.run_into("warp_image", image, to)
+}
+
+/// Longest weights of a blur from the middle outwards.
+const BLUR_WEIGHTS: usize = 16;
+
+/// Blurs a channel of `shape` (z, y, x) along each axis that has weights, given from the middle outwards, with reflecting
+/// borders.
+///
+/// # Errors
+/// More than 16 weights, shapes that do not fit, or the device failed.
+pub fn blur(channel: View<'_>, shape: [usize; 3], weights: [&[f32]; 3]) -> Result<(), NnError> {
+    floats(channel, shape.iter().product())?;
+    count(channel.len)?;
+    let spare = Array::new(channel.engine, Kind::F32, channel.len)?;
+    let run = |axis: usize, weights: &[f32], from: View<'_>, to: View<'_>| {
+        if weights.len() > BLUR_WEIGHTS {
+            return Err(NnError::Unsupported(format!("{} weights of a blur, at most 16", weights.len())));
+        }
+        let mut words: Vec<u32> =
+            shape.into_iter().chain([axis, weights.len() - 1]).map(|n| n as u32).collect();
+        words.extend(weights.iter().map(|w| w.to_bits()));
+        words.resize(5 + BLUR_WEIGHTS, 0);
+        let arguments = [pointer(from), pointer(to), Argument::Words(words)];
+        launch(&**channel.engine, "blur_axis", [blocks(channel.len), 1, 1], &arguments)
+    };
+    let (mut here, mut there) = (channel, spare.view());
+    for (axis, weights) in weights.into_iter().enumerate().filter(|(_, weights)| !weights.is_empty()) {
+        run(axis, weights, here, there)?;
+        (here, there) = (there, here);
+    }
+    // An odd number of axes ends in the spare array.
+    if here.pointer == channel.pointer { Ok(()) } else { run(2, &[1.0], here, channel) }
+}
+
+/// What a voxel of low resolution becomes: two voxels of its axis and the weight of the second.
+pub type Tap = (u32, u32, f32);
+
+/// Interpolates a channel of `shape` (z, y, x) between the voxels that the taps of each axis name.
+///
+/// # Errors
+/// Taps beyond an axis, shapes that do not fit, or the device failed.
+pub fn low_resolution(channel: View<'_>, shape: [usize; 3], taps: [&[Tap]; 3]) -> Result<(), NnError> {
+    floats(channel, shape.iter().product())?;
+    count(channel.len)?;
+    for (axis, taps) in taps.iter().enumerate() {
+        let inside = |tap: &Tap| (tap.0.max(tap.1) as usize) < shape[axis];
+        if taps.len() != shape[axis] || !taps.iter().all(inside) {
+            return Err(NnError::Unsupported(format!("taps that do not fit {shape:?} along axis {axis}")));
+        }
+    }
+    let words: Vec<u32> =
+        taps.into_iter().flatten().flat_map(|&(low, high, weight)| [low, high, weight.to_bits()]).collect();
+    let taps = Array::new(channel.engine, Kind::U32, words.len())?;
+    channel.engine.write(taps.view().pointer, bytemuck::cast_slice(&words))?;
+    let result = Array::new(channel.engine, Kind::F32, channel.len)?;
+    let shape = Argument::Words(shape.map(|n| n as u32).to_vec());
+    let grid = [blocks(channel.len), 1, 1];
+    let arguments = [pointer(channel), pointer(result.view()), pointer(taps.view()), shape];
+    launch(&**channel.engine, "low_resolution", grid, &arguments)?;
+    let mut words = vec![1, 1, channel.len as u32, 2, 0, 1.0f32.to_bits()];
+    words.resize(5 + BLUR_WEIGHTS, 0);
+    let arguments = [pointer(result.view()), pointer(channel), Argument::Words(words)];
+    launch(&**channel.engine, "blur_axis", grid, &arguments)
+}
+
+/// How an augmented patch is handed to a network.
+#[derive(Debug, Clone, Copy)]
+pub struct Finish<'a> {
+    /// Voxels (z, y, x).
+    pub shape: [usize; 3],
+    /// Axes that are reversed.
+    pub mirror: [bool; 3],
+    /// Labels of the reversed patch, and the channels that are 0 where they are below 0.
+    pub mask: Option<(View<'a>, &'a [bool])>,
+}
+
+/// Writes an f32 patch (channel, voxel) as (voxel, channel) of the kind of `to`.
+///
+/// # Errors
+/// Shapes that do not fit, more than 32 channels with a mask, or the device failed.
+pub fn finish_patch(from: View<'_>, to: View<'_>, finish: &Finish<'_>) -> Result<(), NnError> {
+    let voxels: usize = finish.shape.iter().product();
+    let channels = from.len / voxels.max(1);
+    floats(from, channels * voxels)?;
+    activations(to, channels * voxels)?;
+    count(voxels)?;
+    let (mut masked, mut labels) = (0u32, None);
+    if let Some((mask, flags)) = finish.mask {
+        mask.expect(Kind::I16)?;
+        mask.holds(voxels)?;
+        if flags.len() != channels || channels > 32 {
+            return Err(NnError::Unsupported(format!("a mask for {} of {channels} channels", flags.len())));
+        }
+        masked = flags.iter().enumerate().map(|(c, &flag)| u32::from(flag) << c).sum();
+        labels = Some(mask);
+    }
+    let mut words: Vec<u32> = finish.shape.into_iter().chain([channels]).map(|n| n as u32).collect();
+    words.extend(finish.mirror.map(u32::from));
+    words.push(masked);
+    let arguments = [pointer(from), optional(labels), pointer(to), Argument::Words(words)];
+    let kernel = format!("finish_patch_{}", to.kind.suffix());
+    launch(&**from.engine, &kernel, [blocks(voxels), 1, 1], &arguments)
 }
 
 /// All channels, interpolated trilinearly; zeros outside.

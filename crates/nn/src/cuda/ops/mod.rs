@@ -11,7 +11,10 @@ mod optimiser;
 mod up;
 mod window;
 
-pub use augment::{Warp, brightness, contrast, gamma, noise, warp_image, warp_labels};
+pub use augment::{
+    Finish, Tap, Warp, blur, brightness, contrast, finish_patch, gamma, low_resolution, noise, warp_image,
+    warp_image_into, warp_labels,
+};
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward, sum_channels};
 pub(crate) use layout::add_channels;
 pub use layout::{Pool, channels_first, channels_last, copy_channels, narrow, pool, pool_backward, widen};

@@ -60,10 +60,19 @@ pub struct StepReport {
 /// A batch on its way to the device: see [`DeviceNetwork::stage`].
 #[derive(Debug)]
 pub struct StagedBatch {
-    x: Parcel,
+    x: Input,
     dims: Dims,
     /// Shape, labels and factor of the loss, beginning with the highest resolution.
     targets: Vec<(Dims, Parcel, f64)>,
+}
+
+/// Channels-last samples.
+#[derive(Debug)]
+enum Input {
+    /// f32 on their way.
+    Sent(Parcel),
+    /// On the device, of the network's kind.
+    There(Array),
 }
 
 /// A step that was asked for: see [`DeviceNetwork::begin`].
@@ -265,12 +274,38 @@ impl DeviceNetwork {
         table: &LossTable,
     ) -> Result<StagedBatch, NnError> {
         self.check(x.len(), dims)?;
+        self.staged(|| Ok(Input::Sent(Parcel::of_f32(&self.engine, x)?)), dims, targets, table)
+    }
+
+    /// [`DeviceNetwork::stage`] for samples of the network's kind that are on the device already.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stage_array(
+        &self,
+        x: Array,
+        dims: Dims,
+        targets: &[LossTarget<'_>],
+        table: &LossTable,
+    ) -> Result<StagedBatch, NnError> {
+        self.check(x.view().len(), dims)?;
+        x.view().expect(self.kind)?;
+        self.staged(|| Ok(Input::There(x)), dims, targets, table)
+    }
+
+    fn staged(
+        &self,
+        x: impl FnOnce() -> Result<Input, NnError>,
+        dims: Dims,
+        targets: &[LossTarget<'_>],
+        table: &LossTable,
+    ) -> Result<StagedBatch, NnError> {
         let send = |target: &LossTarget<'_>| {
             table.check(target)?;
             Ok((target.dims, Parcel::of_i16(&self.engine, target.labels)?, target.weight))
         };
         let targets = targets.iter().map(send).collect::<Result<_, NnError>>()?;
-        Ok(StagedBatch { x: Parcel::of_f32(&self.engine, x)?, dims, targets })
+        Ok(StagedBatch { x: x()?, dims, targets })
     }
 
     /// Asks for one step of training without waiting for it: the next batch may be staged meanwhile.
@@ -300,7 +335,10 @@ impl DeviceNetwork {
         backward: bool,
     ) -> Result<(Pass<'_>, Array), NnError> {
         let StagedBatch { x, dims, targets } = batch;
-        let x = narrow(x.open()?.view(), self.kind)?;
+        let x = match x {
+            Input::Sent(parcel) => narrow(parcel.open()?.view(), self.kind)?,
+            Input::There(array) => array,
+        };
         let mut pass = Pass::new(self, x, dims, targets.len());
         pass.run(backward)?;
         let value = Array::zeros(&self.engine, Kind::F32, 1)?;
