@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
+use dicom_core::VR;
 use dicom_core::header::Header;
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_parser::dataset::LazyDataToken;
@@ -80,9 +81,27 @@ fn check(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
             let reason = format!("truncated: {name} promises {length} bytes, the file has {}", bytes.len());
             return Err(wrong(reason));
         }
+        if let LazyDataToken::LazyValue { header, .. } = &token {
+            let unit = unit(header.vr());
+            if !length.is_multiple_of(unit) {
+                let (tag, vr) = (header.tag(), header.vr().to_string());
+                let reason = format!("{tag} {vr} has {length} bytes, expected a multiple of {unit}");
+                return Err(wrong(reason));
+            }
+        }
         token.skip().map_err(|_| broken())?;
     }
     Ok(())
+}
+
+/// Bytes of a number. The parser reads whole ones and takes what is left over for the next element.
+fn unit(vr: VR) -> u64 {
+    match vr {
+        VR::US | VR::SS | VR::OW => 2,
+        VR::UL | VR::SL | VR::FL | VR::AT | VR::OF | VR::OL => 4,
+        VR::FD | VR::OD | VR::OV | VR::SV | VR::UV => 8,
+        _ => 1,
+    }
 }
 
 /// Where the data set begins, and its transfer syntax.

@@ -145,3 +145,16 @@ fn a_compressed_frame_of_another_size_is_refused_before_it_is_decoded() {
     let error = read_dicom_series(place.path()).unwrap_err().to_string();
     assert!(error.contains("[65535, 65535]") && error.contains("(7FE0,0010)"), "{error}");
 }
+
+#[test]
+fn a_value_that_is_no_whole_number_of_numbers_is_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("part.dcm");
+    let mut bytes = std::fs::read(folder("enhanced/frames.dcm")).unwrap();
+    // The sequence (0020,9111) becomes 64-bit numbers of 46 bytes: a parser that reads five of them goes on in their midst.
+    let at = bytes.windows(6).position(|part| part == [0x20, 0, 0x11, 0x91, b'S', b'Q']).unwrap();
+    bytes[at + 5] = b'V';
+    std::fs::write(&path, bytes).unwrap();
+    let error = read_dicom_files(&[path]).unwrap_err().to_string();
+    assert!(error.contains("(0020,9111) SV has 46 bytes") && error.contains("part.dcm"), "{error}");
+}
