@@ -136,6 +136,11 @@ impl Planner {
         self.constants().class
     }
 
+    /// The GPU memory that its configurations aim at where no other target is given, in GB.
+    pub fn memory_target_gb(self) -> f64 {
+        self.constants().gb
+    }
+
     /// Name of its plans where no other is given.
     pub fn plans_name(self) -> &'static str {
         self.constants().plans

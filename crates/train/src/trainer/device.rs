@@ -6,11 +6,13 @@ use nnunet_nn::cuda::ops::{LossTable, LossTarget, SgdRule};
 use nnunet_nn::cuda::{DeviceNetwork, StagedBatch, Step};
 use nnunet_nn::kernels::Dims;
 use nnunet_nn::{Accelerator, Parameters, UNet};
+use nnunet_plan::Planner;
 
 use super::device_augment::augment;
+use super::setup::TrainSetup;
 use crate::loader::{Batch, BatchMaker};
 use crate::optim::{Optimiser, OptimiserKind};
-use crate::{DeepLoss, EntropyTerm, LossRules, Targets, TrainError, TrainOptions};
+use crate::{DeepLoss, EntropyTerm, LossRules, Targets, TrainError};
 
 /// A network, its loss and its optimiser on a device.
 pub(super) struct OnDevice {
@@ -20,7 +22,10 @@ pub(super) struct OnDevice {
     /// What augments on the device, if that is asked for.
     pipeline: Option<Pipeline>,
     rule: SgdRule,
-    stepped: bool,
+    /// Free bytes before the network came; none once the first step was reported.
+    free_before: Option<usize>,
+    /// The planner and the memory that it aims at in GB.
+    target: Option<(String, f64)>,
     /// The next batch, where it was taken while the device was at work.
     ahead: Option<Result<Ahead, TrainError>>,
 }
@@ -43,8 +48,9 @@ impl OnDevice {
         optimiser: &Optimiser,
         loss: &DeepLoss,
         maker: &BatchMaker,
-        options: &TrainOptions,
+        setup: &TrainSetup,
     ) -> Result<Self, TrainError> {
+        let (plans, options) = (&setup.plans, &setup.options);
         let OptimiserKind::Sgd { momentum } = options.optimiser else {
             return Err(host_only("optimiser", "Adam", "SGD; train with --device cpu"));
         };
@@ -59,6 +65,9 @@ impl OnDevice {
         }
         let rule = SgdRule { momentum, weight_decay: options.weight_decay, clip: options.clip, lr: 0.0 };
         let engine = accelerator.engine();
+        let (free_before, _) = engine.memory()?;
+        let planner = plans.experiment_planner_used.parse::<Planner>().ok();
+        let target = planner.map(|p| (plans.experiment_planner_used.clone(), p.memory_target_gb()));
         let kind = Accelerator::kind(options.precision);
         let mut device = DeviceNetwork::new(engine, network, kind)?;
         for (name, tensor) in optimiser.state()? {
@@ -71,7 +80,8 @@ impl OnDevice {
             weights: loss.weights.clone(),
             pipeline: maker.elsewhere.map(|_| maker.train.pipeline.clone()),
             rule,
-            stepped: false,
+            free_before: Some(free_before),
+            target,
             ahead: None,
         })
     }
@@ -123,17 +133,20 @@ impl OnDevice {
         Ok(self.network.begin(batch.staged, &self.table, rule)?)
     }
 
-    /// After the first step, a line that says how much memory training leaves.
+    /// After the first step, a line that says how much memory training takes, beside what the planner aims at, and leaves.
     ///
     /// # Errors
     /// The device failed.
     pub(super) fn memory_after_first_step(&mut self) -> Result<Option<String>, TrainError> {
-        if std::mem::replace(&mut self.stepped, true) {
-            return Ok(None);
-        }
+        let Some(before) = self.free_before.take() else { return Ok(None) };
         let (free, total) = self.network.engine().memory()?;
-        let [free, total] = [free, total].map(|bytes| bytes as f64 / 1e9);
-        Ok(Some(format!("{free:.2} of {total:.2} GB of the device are free after the first iteration")))
+        let [used, free, total] = [before.saturating_sub(free), free, total].map(|bytes| bytes as f64 / 1e9);
+        let target = self.target.take();
+        let target = target
+            .map_or(String::new(), |(name, gb)| format!(" ({name} aims at {gb} GB unless told otherwise)"));
+        Ok(Some(format!(
+            "training takes {used:.2} GB of the device's memory{target}; {free:.2} of {total:.2} GB are free"
+        )))
     }
 
     /// The loss, and the logits of the full resolution.

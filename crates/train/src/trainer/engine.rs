@@ -140,9 +140,8 @@ impl Trainer {
         let on_device = match &setup.options.accelerator {
             None => None,
             Some(accelerator) => {
-                let options = &setup.options;
                 let new = super::device::OnDevice::new;
-                Some(new(accelerator, &network, &parameters, &optimiser, &loss, &maker, options)?)
+                Some(new(accelerator, &network, &parameters, &optimiser, &loss, &maker, &setup)?)
             }
         };
         let TrainSetup { folder, options, device, .. } = setup;

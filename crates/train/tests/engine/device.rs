@@ -27,11 +27,16 @@ fn fold(folder: &tempfile::TempDir) -> PathBuf {
 #[derive(Default)]
 struct Losses {
     values: Vec<f64>,
+    lines: Vec<String>,
     stop_at: Option<usize>,
     token: StopToken,
 }
 
 impl TrainCallback for Losses {
+    fn log(&mut self, line: &str) {
+        self.lines.push(line.to_owned());
+    }
+
     fn on_iteration(&mut self, info: &IterationInfo) {
         if info.phase == Phase::Train {
             self.values.push(info.loss);
@@ -119,6 +124,12 @@ fn stop_and_resume(device: TrainOptions) {
     let mut second = Losses::default();
     let mut trainer = Trainer::from_setup(setup(&fold(&folder), device), true).unwrap();
     assert!(trainer.run(&mut second).unwrap().finished);
+    for lines in [&first.lines, &second.lines] {
+        let said = lines
+            .iter()
+            .filter(|line| line.contains("GB of the device's memory (ExperimentPlanner aims at 8 GB"));
+        assert_eq!(said.count(), 1, "{lines:?}");
+    }
     assert_eq!([first.values, second.values].concat(), losses);
     assert_eq!(weights(&trainer), whole);
 }
