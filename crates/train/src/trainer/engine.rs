@@ -52,6 +52,22 @@ pub struct Trainer {
     first_lines: Vec<String>,
 }
 
+/// Where a training begins, and what is said of it.
+fn begin(
+    setup: &TrainSetup,
+    parameters: &Parameters,
+    restored: Option<(PathBuf, State)>,
+    resume: bool,
+) -> Result<(State, Vec<String>), TrainError> {
+    if let Some((path, state)) = restored {
+        let line = format!("Resuming from {} at epoch {}", path.display(), state.epoch);
+        return Ok((state, vec![line]));
+    }
+    let nothing = "No checkpoint to resume from: starting from the beginning".to_owned();
+    let lines = resume.then_some(nothing).into_iter().chain(setup.load_pretrained(parameters)?);
+    Ok((State::default(), lines.collect()))
+}
+
 impl Trainer {
     /// A fresh training of a configuration into `folder`, the fold's folder in the model folder.
     ///
@@ -121,20 +137,7 @@ impl Trainer {
             true => checkpoint::restore_from(&setup.folder, &parameters, &mut optimiser, &identity)?,
             false => None,
         };
-        let mut first_lines = Vec::new();
-        let state = match restored {
-            Some((path, state)) => {
-                first_lines.push(format!("Resuming from {} at epoch {}", path.display(), state.epoch));
-                state
-            }
-            None => {
-                if resume {
-                    first_lines.push("No checkpoint to resume from: starting from the beginning".to_owned());
-                }
-                first_lines.extend(setup.load_pretrained(&parameters)?);
-                State::default()
-            }
-        };
+        let (state, mut first_lines) = begin(&setup, &parameters, restored, resume)?;
         first_lines.extend(describe(&setup, &maker));
         #[cfg(any(feature = "cuda", feature = "emulator"))]
         let on_device = match &setup.options.accelerator {

@@ -102,11 +102,7 @@ pub(crate) fn loss_of_labels(
     labels.expect(Kind::I16)?;
     labels.holds(voxels)?;
     let membership = table.membership.as_ref().map(Array::view);
-    let normaliser = Array::new(engine, Kind::F32, voxels)?;
-    if membership.is_none() {
-        let arguments = [pointer(logits), pointer(normaliser.view()), count(voxels)?, count(dims.channels)?];
-        launch(&**engine, "loss_normaliser", [blocks(voxels), 1, 1], &arguments)?;
-    }
+    let normaliser = normaliser(logits, voxels, dims.channels, membership.is_none())?;
     let (chunk, number) = chunks(dims.voxels());
     let sums = dims.batch * dims.channels * 5;
     let partial = Array::new(engine, Kind::F32, sums * number)?;
@@ -149,6 +145,16 @@ pub(crate) fn loss_of_labels(
     let kernel = format!("loss_gradient_{}", kind.suffix());
     launch(&**engine, &kernel, [blocks(dims.voxels()), dims.batch, 1], &arguments)?;
     Ok(Some(gradient))
+}
+
+/// What the exponentials of each voxel's logits are divided by, if channels are labels.
+fn normaliser(logits: View<'_>, voxels: usize, channels: usize, needed: bool) -> Result<Array, NnError> {
+    let found = Array::new(logits.engine, Kind::F32, voxels)?;
+    if needed {
+        let arguments = [pointer(logits), pointer(found.view()), count(voxels)?, count(channels)?];
+        launch(&**logits.engine, "loss_normaliser", [blocks(voxels), 1, 1], &arguments)?;
+    }
+    Ok(found)
 }
 
 impl LossTable {
