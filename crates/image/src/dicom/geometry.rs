@@ -7,24 +7,26 @@ use crate::{Geometry, ImageError};
 const COSINES: f64 = 1e-4;
 /// How far the distances of neighbouring slices may differ from their median, as a part of it.
 const UNEVEN: f64 = 0.02;
+/// How far a slice may be from its place in an even stack, as a part of their distance.
+const DRIFT: f64 = 0.1;
 /// Positions are given with few digits: differences below this many millimetres are nothing.
 const ROUNDING: f64 = 2e-3;
 /// How far slices may shift sideways, as a part of the way along the normal; a tilt of 0.1 degrees.
 const SHIFT: f64 = 2e-3;
 
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+pub(super) fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-fn minus(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+pub(super) fn minus(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
-fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+pub(super) fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
-fn scaled(a: [f64; 3], by: f64) -> [f64; 3] {
+pub(super) fn scaled(a: [f64; 3], by: f64) -> [f64; 3] {
     a.map(|v| v * by)
 }
 
@@ -74,7 +76,7 @@ pub(super) fn arrange(slices: &[Slice]) -> Result<(Vec<&Slice>, Geometry), Image
     Ok((order, geometry))
 }
 
-fn same_plane(first: &Slice, other: &Slice) -> Result<(), ImageError> {
+pub(super) fn same_plane(first: &Slice, other: &Slice) -> Result<(), ImageError> {
     let differs = |tag: &str, found: String, expected: String| {
         let reason = format!("{tag} is {found}, that of {} is {expected}", first.path.display());
         Err(ImageError::format(&other.path, reason))
@@ -93,6 +95,12 @@ fn same_plane(first: &Slice, other: &Slice) -> Result<(), ImageError> {
         return differs("(0028,0030) Pixel Spacing", spacing(other), spacing(first));
     }
     Ok(())
+}
+
+/// Whether two slices in one place are the same instance, found twice.
+pub(super) fn is_copy(a: &Slice, b: &Slice) -> bool {
+    let apart = a.position.iter().zip(b.position).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    (a.frame, &a.instance) == (b.frame, &b.instance) && a.path != b.path && apart <= ROUNDING
 }
 
 /// Refuses slices that are not stacked evenly along their normal; there are at least two.
@@ -125,6 +133,17 @@ fn regular(order: &[&Slice], normal: [f64; 3]) -> Result<(), ImageError> {
     let (low, high) = (order[0], order[order.len() - 1]);
     let way = minus(high.position, low.position);
     let axial = dot(way, normal);
+    let mean = axial / (order.len() - 1) as f64;
+    for (number, slice) in order.iter().enumerate() {
+        let off = dot(minus(slice.position, low.position), normal) - number as f64 * mean;
+        if off.abs() > DRIFT * mean + ROUNDING {
+            let reason = format!(
+                "{tag}: {} is {off:.4} mm off the place that even spacing of {mean:.4} mm gives it",
+                name(slice)
+            );
+            return Err(ImageError::format(&slice.path, reason));
+        }
+    }
     let side = minus(way, scaled(normal, axial));
     let shift = dot(side, side).sqrt();
     if shift > SHIFT * axial + ROUNDING {

@@ -2,72 +2,39 @@
 //!
 //! Messages name files and tags of image, series and equipment, nothing that says who the patient is.
 
+mod build;
+mod code;
+mod colour;
 mod embedded;
 mod geometry;
+mod grid;
 mod guard;
 mod pixels;
 mod rle;
+mod seg;
+mod segment;
+mod series;
 mod slices;
+mod source;
+mod when;
 
-use std::collections::BTreeMap;
+pub use code::DicomCode;
+pub use grid::place_labels;
+pub use seg::{DicomSeg, SegOptions, read_dicom_seg, write_dicom_seg, write_dicom_seg_fractional};
+pub use segment::{DicomSegment, segment_terms};
+pub use series::{DicomSelector, DicomSeries, dicom_series, dicom_series_below};
+pub use source::{DicomSource, DicomVolume, read_dicom_source, read_dicom_volume};
+pub use when::DicomTime;
+
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dicom_dictionary_std::tags;
-use dicom_object::{DefaultDicomObject, OpenFileOptions, Tag};
+use dicom_object::{DefaultDicomObject, InMemDicomObject, OpenFileOptions, Tag};
 
-use crate::{Image, ImageError};
-
-/// The files of one series in a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DicomSeries {
-    /// Series Instance UID, (0020,000E).
-    pub uid: String,
-    /// Series Number, (0020,0011).
-    pub number: Option<i64>,
-    /// Series Description, (0008,103E); may be empty.
-    pub description: String,
-    /// Modality, (0008,0060); may be empty.
-    pub modality: String,
-    /// Its files, by name.
-    pub files: Vec<PathBuf>,
-}
-
-/// Lists the series whose images lie in a folder, not below it, by number and UID. Files that are not DICOM images are passed
-/// over.
-///
-/// # Errors
-/// The folder cannot be read, or a file in it that starts like a DICOM file is broken.
-pub fn dicom_series(folder: &Path) -> Result<Vec<DicomSeries>, ImageError> {
-    let io = |e| ImageError::io(folder, e);
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        if path.is_file() && guard::is_dicom(&path)? {
-            files.push(path);
-        }
-    }
-    files.sort();
-    let mut series = BTreeMap::<String, DicomSeries>::new();
-    for path in files {
-        let object = open(&path, Some(tags::PIXEL_DATA))?;
-        if object.get(tags::ROWS).is_none() {
-            continue;
-        }
-        let uid = text(&object, tags::SERIES_INSTANCE_UID);
-        let found = series.entry(uid.clone()).or_insert_with(|| DicomSeries {
-            uid,
-            number: text(&object, tags::SERIES_NUMBER).parse().ok(),
-            description: text(&object, tags::SERIES_DESCRIPTION),
-            modality: text(&object, tags::MODALITY),
-            files: Vec::new(),
-        });
-        found.files.push(path);
-    }
-    let mut list: Vec<DicomSeries> = series.into_values().collect();
-    list.sort_by(|a, b| (a.number, &a.uid).cmp(&(b.number, &b.uid)));
-    Ok(list)
-}
+use crate::{Geometry, Image, ImageError};
 
 /// Reads the only series of a folder, or a single file with several frames.
 ///
@@ -107,10 +74,18 @@ pub fn read_dicom_series(path: &Path) -> Result<Image, ImageError> {
 /// # Errors
 /// As [`read_dicom_series`], or files of different series.
 pub fn read_dicom_files(files: &[PathBuf]) -> Result<Image, ImageError> {
+    let (slices, _) = slices_of(files)?;
+    let (order, geometry) = geometry::arrange(&slices)?;
+    image_of(&order, geometry)
+}
+
+/// Slices of the files of one series, each instance once, and what the first file says.
+fn slices_of(files: &[PathBuf]) -> Result<(Vec<slices::Slice>, DefaultDicomObject), ImageError> {
     let Some(first) = files.first() else {
         return Err(ImageError::format(Path::new("DICOM series"), "no file given"));
     };
     let mut series = None;
+    let mut begin = None;
     let mut found = Vec::new();
     for path in files {
         let object = open(path, Some(tags::PIXEL_DATA))?;
@@ -125,10 +100,41 @@ pub fn read_dicom_files(files: &[PathBuf]) -> Result<Image, ImageError> {
             );
             return Err(ImageError::format(path, reason));
         }
-        found.extend(slices::of(path, &object)?);
+        found.extend(slices::of(path, &object, slices::MOST_FRAMES)?);
+        begin.get_or_insert(object);
     }
-    let (order, geometry) = geometry::arrange(&found)?;
-    pixels::read(&order, geometry)
+    let begin = begin.ok_or_else(|| ImageError::format(first, "no file given"))?;
+    Ok((single(found)?, begin))
+}
+
+/// Leaves out what is there twice: the same instance with the same values in the same place.
+fn single(slices: Vec<slices::Slice>) -> Result<Vec<slices::Slice>, ImageError> {
+    let mut kept: Vec<slices::Slice> = Vec::with_capacity(slices.len());
+    let mut seen = HashMap::<(Arc<str>, u32), usize>::new();
+    for slice in slices {
+        let key = (slice.instance.clone(), slice.frame);
+        let earlier = seen.get(&key).map(|&number| &kept[number]);
+        match earlier.filter(|earlier| geometry::is_copy(earlier, &slice)) {
+            None => {
+                seen.insert(key, kept.len());
+                kept.push(slice);
+            }
+            Some(earlier) if pixels::one(earlier)? == pixels::one(&slice)? => {}
+            Some(earlier) => {
+                let reason = format!(
+                    "(0008,0018) SOP Instance UID is that of {}, the values are others",
+                    earlier.path.display()
+                );
+                return Err(ImageError::format(&slice.path, reason));
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// The values of slices in order, in their frame.
+fn image_of(order: &[&slices::Slice], geometry: Geometry) -> Result<Image, ImageError> {
+    pixels::read(order, geometry)
 }
 
 /// Reads a file up to a tag, or whole.
@@ -154,7 +160,7 @@ fn uid(text: &str) -> &str {
 }
 
 /// The text of an element, trimmed; empty if there is none.
-fn text(object: &DefaultDicomObject, tag: Tag) -> String {
+fn text(object: &InMemDicomObject, tag: Tag) -> String {
     let value = object.get(tag).and_then(|element| element.to_str().ok());
     value.map(|value| value.trim_end_matches('\0').trim().to_owned()).unwrap_or_default()
 }

@@ -51,8 +51,16 @@ pub(super) fn read(order: &[&Slice], geometry: Geometry) -> Result<Image, ImageE
     Ok(Image { data, geometry })
 }
 
+/// The values of one slice alone.
+pub(super) fn one(slice: &Slice) -> Result<Vec<f32>, ImageError> {
+    let mut values = Vec::new();
+    Frames::read(&slice.path)?.append(slice, (slice.rows * slice.columns) as usize, &mut values)?;
+    Ok(values)
+}
+
 /// Decoded frames of one file.
-struct Frames {
+#[derive(Debug)]
+pub(super) struct Frames {
     bytes: Vec<u8>,
     size: usize,
     stored: u32,
@@ -62,7 +70,11 @@ struct Frames {
 
 impl Frames {
     fn read(path: &Path) -> Result<Self, ImageError> {
-        let object = open(path, None)?;
+        Self::of(path, &open(path, None)?)
+    }
+
+    /// The frames of a file that has been opened whole.
+    pub(super) fn of(path: &Path, object: &DefaultDicomObject) -> Result<Self, ImageError> {
         let number = |tag: Tag, name: &str, least: u32, most: u32| {
             let found = object.get(tag).and_then(|element| element.to_int::<u32>().ok());
             found.filter(|n| (least..=most).contains(n)).ok_or_else(|| {
@@ -84,12 +96,12 @@ impl Frames {
             object.get(tags::NUMBER_OF_FRAMES).and_then(|element| element.to_int::<u32>().ok()).unwrap_or(1);
         let size = allocated as usize / 8;
         let expected = u64::from(rows) * u64::from(columns) * size as u64 * u64::from(frames);
-        let bytes = decode(path, &object, [rows, columns], expected, size)?;
+        let bytes = decode(path, object, [rows, columns], expected, size)?;
         Ok(Self { bytes, size, stored, shift: high + 1 - stored, signed })
     }
 
     /// Appends the `each` values of a slice.
-    fn append(&self, slice: &Slice, each: usize, values: &mut Vec<f32>) -> Result<(), ImageError> {
+    pub(super) fn append(&self, slice: &Slice, each: usize, values: &mut Vec<f32>) -> Result<(), ImageError> {
         let bytes = each * self.size;
         let start = bytes * slice.frame as usize;
         let Some(frame) = self.bytes.get(start..start + bytes) else {

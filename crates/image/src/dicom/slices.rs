@@ -1,6 +1,7 @@
 //! What a file says of each of its frames.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -8,14 +9,19 @@ use dicom_object::{DefaultDicomObject, InMemDicomObject};
 
 use crate::ImageError;
 
-/// More frames than this in one file are taken for a lie.
-const MOST_FRAMES: u32 = 1 << 16;
+/// More frames of an image than this in one file are taken for a lie.
+pub(super) const MOST_FRAMES: u32 = 1 << 16;
 
 /// One frame and its place.
 #[derive(Debug, Clone)]
 pub(super) struct Slice {
     pub(super) path: PathBuf,
     pub(super) frame: u32,
+    /// Number of frames of its file.
+    pub(super) frames: u32,
+    /// SOP Class UID and SOP Instance UID of its file.
+    pub(super) class: Arc<str>,
+    pub(super) instance: Arc<str>,
     pub(super) rows: u32,
     pub(super) columns: u32,
     /// Position of its first voxel (LPS).
@@ -35,15 +41,26 @@ struct Elements<'a> {
     path: &'a Path,
     /// From the most special to the most general.
     sets: Vec<&'a InMemDicomObject>,
+    about: &'a About,
 }
 
-pub(super) fn of(path: &Path, object: &DefaultDicomObject) -> Result<Vec<Slice>, ImageError> {
-    let whole = Elements { path, sets: vec![object] };
+/// What all frames of a file share.
+struct About {
+    class: Arc<str>,
+    instance: Arc<str>,
+    frames: u32,
+}
+
+/// The frames of a file, `most` at most.
+pub(super) fn of(path: &Path, object: &DefaultDicomObject, most: u32) -> Result<Vec<Slice>, ImageError> {
+    let uid = |tag: Tag| Arc::from(super::uid(&super::text(object, tag)));
+    let about = About { class: uid(tags::SOP_CLASS_UID), instance: uid(tags::SOP_INSTANCE_UID), frames: 1 };
+    let whole = Elements { path, sets: vec![object], about: &about };
     let frames = match whole.numbers(tags::NUMBER_OF_FRAMES)?.as_deref() {
         None | Some([]) => 1,
-        Some(&[n, ..]) if n >= 1.0 && n <= f64::from(MOST_FRAMES) => n as u32,
+        Some(&[n, ..]) if n >= 1.0 && n <= f64::from(most) => n as u32,
         Some(other) => {
-            let reason = format!("expected 1 to {MOST_FRAMES}, found {other:?}");
+            let reason = format!("expected 1 to {most}, found {other:?}");
             return Err(whole.wrong(tags::NUMBER_OF_FRAMES, "Number of Frames", &reason));
         }
     };
@@ -60,6 +77,7 @@ pub(super) fn of(path: &Path, object: &DefaultDicomObject) -> Result<Vec<Slice>,
             &reason,
         ));
     }
+    let about = &About { class: about.class.clone(), instance: about.instance.clone(), frames };
     let groups = [
         tags::PLANE_POSITION_SEQUENCE,
         tags::PLANE_ORIENTATION_SEQUENCE,
@@ -70,11 +88,11 @@ pub(super) fn of(path: &Path, object: &DefaultDicomObject) -> Result<Vec<Slice>,
         .map(|frame| {
             let mut sets: Vec<&InMemDicomObject> = Vec::new();
             for item in each.get(frame as usize).into_iter().chain(shared.first()) {
-                let item = Elements { path, sets: vec![item] };
+                let item = Elements { path, sets: vec![item], about };
                 sets.extend(groups.iter().filter_map(|group| item.items(*group).first()));
             }
             sets.push(object);
-            Elements { path, sets }.slice(frame)
+            Elements { path, sets, about }.slice(frame)
         })
         .collect()
 }
@@ -145,6 +163,9 @@ impl<'a> Elements<'a> {
         Ok(Slice {
             path: self.path.to_owned(),
             frame,
+            frames: self.about.frames,
+            class: self.about.class.clone(),
+            instance: self.about.instance.clone(),
             rows: self.size(tags::ROWS, "Rows")?,
             columns: self.size(tags::COLUMNS, "Columns")?,
             position: self.need(tags::IMAGE_POSITION_PATIENT, "Image Position (Patient)")?,

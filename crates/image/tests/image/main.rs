@@ -30,6 +30,8 @@ mod real_data;
 mod resample;
 #[cfg(feature = "npz")]
 mod resample_golden;
+#[cfg(all(feature = "dicom", feature = "nifti"))]
+mod seg;
 
 /// A file or folder of the golden data.
 #[cfg(any(feature = "nifti", feature = "npz"))]
