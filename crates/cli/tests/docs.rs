@@ -121,6 +121,21 @@ fn the_page_on_building_blocks_can_be_followed() {
 }
 
 #[test]
+fn the_page_on_statistics_can_be_followed() {
+    let home = Home::new();
+    let page = std::fs::read_to_string(documentation().join("docs/statistics.md")).unwrap();
+    // The mapping that the page shows is the one that its commands name.
+    let (_, mapping) = page.split_once("```json\n").unwrap();
+    std::fs::write(home.path("codes.json"), mapping.split_once("```").unwrap().0).unwrap();
+    assert!(home.follow("docs/statistics.md") >= 6);
+    let colours = std::fs::read_to_string(home.path("abdomen.ctbl")).unwrap();
+    assert!(colours.contains("\n1 liver 221 130 101 255\n"), "{colours}");
+    for file in ["statistics.json", "statistics.csv", "case_005.csv", "case_005.png"] {
+        assert!(home.path(file).is_file(), "{file}");
+    }
+}
+
+#[test]
 fn the_pages_on_parts_of_the_method_can_be_followed() {
     let home = Home::with_model();
     home.follow("docs/dataset-format.md");

@@ -13,6 +13,7 @@
 //! - [`rank_methods`]: rankings of several methods from their summaries, as challenges make them.
 //! - [`evaluate_folder`]: Dice and the like, as `summary.json` has them ([`Summary`]); [`evaluate_folder_extended`]: surface
 //!   distances and lesions.
+//! - [`label_statistics`]: volume, place and intensities of each label.
 //! - [`determine_postprocessing`], [`Postprocessing`]: whether to keep only the largest components.
 //! - [`Ensemble`]: segmentations from the mean of several models' probabilities.
 //!
@@ -49,6 +50,7 @@ mod options;
 mod postprocess;
 mod predictor;
 mod rank;
+mod statistics;
 mod window;
 
 pub use cancel::CancelToken;
@@ -69,6 +71,7 @@ pub use rank::{
     MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,
     rank_methods, ranks, wilcoxon_greater,
 };
+pub use statistics::{IntensityStatistics, LabelStatistics, VoxelBox, count_labels, label_statistics};
 pub use window::{blend_tiles, gaussian_importance_map, tile_positions};
 
 /// The code of the README.

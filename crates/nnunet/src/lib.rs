@@ -44,6 +44,7 @@
 //! | `emulator` | no | a stand-in for a CUDA device, for tests; see `nnunet-nn` |
 
 mod checkpoints;
+mod colours;
 mod convert;
 mod ensembling;
 mod error;
@@ -51,6 +52,8 @@ mod folders;
 #[cfg(feature = "plot")]
 pub mod plot;
 mod predicting;
+#[cfg(feature = "plot")]
+mod preview;
 #[cfg(feature = "plot")]
 mod progress_picture;
 mod project;
@@ -61,9 +64,13 @@ mod selection;
 mod self_test;
 mod sharing;
 mod stages;
+mod statistics;
 mod training;
 
 pub use checkpoints::convert_checkpoint;
+pub use colours::{
+    Code, LabelCodes, LabelEntry, LabelSidecars, LabelTable, RegionEntry, label_colour, write_label_sidecars,
+};
 pub use convert::convert_msd;
 pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use error::Error;
@@ -72,6 +79,8 @@ pub use predicting::{
     PredictReport, PredictRequest, evaluate, evaluate_extended, explain_from_files, plan_from_files, predict,
     preprocess_case_to_npz,
 };
+#[cfg(feature = "plot")]
+pub use preview::preview;
 pub use project::{Project, TRAINER};
 pub use ranking::{RankRequest, rank};
 #[cfg(feature = "plot")]
@@ -79,6 +88,7 @@ pub use report::{ReportContent, ReportRequest, report};
 pub use selection::{Selection, SelectionRequest};
 pub use self_test::{Rate, SelfCheck, SelfTestEvent, self_test};
 pub use sharing::{ExportRequest, export_model, import_model};
+pub use statistics::{CaseImages, CaseStatistics, StatisticsReport, StatisticsRequest, statistics};
 pub use training::{TrainReport, TrainRequest};
 
 pub use nnunet_augment as augment;

@@ -3,6 +3,7 @@
 mod convert;
 mod data;
 mod evaluate;
+mod labels;
 mod model;
 mod postprocess;
 mod predict;
@@ -35,6 +36,9 @@ pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
         Command::Train(args) => train::train(args, &folders, ui),
         Command::Predict(args) => predict::predict(args, ui),
         Command::Evaluate(args) => evaluate::evaluate(args, ui),
+        Command::Statistics(args) => labels::statistics(args, ui),
+        Command::Preview(args) => labels::preview(args),
+        Command::Colours(args) => labels::colours(args),
         Command::Rank(args) => rank::rank(args),
         Command::Report(args) => report::report(args, &folders, ui),
         Command::Ensemble(args) => postprocess::ensemble(args, ui),

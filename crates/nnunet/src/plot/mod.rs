@@ -8,8 +8,9 @@ use std::sync::Once;
 
 use plotters::style::{FontStyle, register_font};
 
+pub use crate::label_colour;
 pub use curve::{CurvePoint, training_curve};
-pub use overlay::{OverlayPanel, label_colour, overlay, overlay_planes};
+pub use overlay::{OverlayPanel, PlanesStyle, overlay, overlay_planes, overlay_planes_in};
 pub use ranks::rank_frequencies;
 
 /// Why a picture could not be drawn.

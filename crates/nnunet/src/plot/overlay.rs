@@ -5,28 +5,31 @@ use std::path::Path;
 use ndarray::{ArrayView2, ArrayView3, Axis, s};
 
 use super::{PlotError, encode_png, write_png};
+use crate::label_colour;
 
-/// Colours of the labels 1, 2, …; the list starts again after its end.
-const COLOURS: [[u8; 3]; 10] = [
-    [230, 60, 60],
-    [60, 170, 75],
-    [70, 110, 230],
-    [245, 200, 50],
-    [170, 70, 200],
-    [60, 200, 220],
-    [245, 130, 50],
-    [220, 110, 180],
-    [140, 200, 90],
-    [150, 110, 70],
-];
 const OPACITY: f32 = 0.55;
 const TARGET_HEIGHT: usize = 360;
 const GAP: usize = 8;
-/// Pixels of the longest side of a volume in three planes.
-const PLANE_SIZE: f64 = 220.0;
 
 /// One picture in a row: a label map (z, y, x) to lay over the image, or none for the bare image.
 pub type OverlayPanel<'a> = Option<ArrayView3<'a, i16>>;
+
+/// How [`overlay_planes_in`] draws.
+pub struct PlanesStyle<'a> {
+    /// Colour of a label; labels without one are left bare.
+    pub colour: &'a dyn Fn(i16) -> Option<[u8; 3]>,
+    /// Slices are those with the most of this label; of all foreground if none.
+    pub focus: Option<i16>,
+    /// Pixels of the volume's longest side, at least 1.
+    pub size: usize,
+}
+
+impl Default for PlanesStyle<'_> {
+    /// [`label_colour`], all foreground, 220 pixels.
+    fn default() -> Self {
+        Self { colour: &label_colour, focus: None, size: 220 }
+    }
+}
 
 /// Draws one axial slice of an image (z, y, x) once per panel, from left to right, into a PNG file.
 ///
@@ -42,7 +45,8 @@ pub fn overlay(
     path: &Path,
 ) -> Result<(), PlotError> {
     let shape = check(image, panels, path)?;
-    let z = panels.iter().flatten().next().map_or(shape[0] / 2, |labels| fullest_slice(*labels, Axis(0)));
+    let z =
+        panels.iter().flatten().next().map_or(shape[0] / 2, |labels| fullest_slice(*labels, Axis(0), None));
     let scale = TARGET_HEIGHT as f64 / (shape[1] as f64 * spacing[1]);
     let width = ((shape[2] as f64 * spacing[2] * scale).round() as usize).clamp(1, 4 * TARGET_HEIGHT);
     let total = panels.len() * width + (panels.len() - 1) * GAP;
@@ -50,7 +54,7 @@ pub fn overlay(
     let slice = image.index_axis(Axis(0), z);
     for (panel, labels) in panels.iter().enumerate() {
         let labels = labels.map(|l| l.index_axis_move(Axis(0), z));
-        canvas.paint(slice, labels, [0, panel * (width + GAP)], [TARGET_HEIGHT, width]);
+        canvas.paint(slice, labels, &label_colour, [0, panel * (width + GAP)], [TARGET_HEIGHT, width]);
     }
     write_png(path, canvas.width, canvas.height, &canvas.rgb)
 }
@@ -67,9 +71,22 @@ pub fn overlay_planes(
     spacing: [f64; 3],
     panels: &[OverlayPanel<'_>],
 ) -> Result<Vec<u8>, PlotError> {
+    overlay_planes_in(image, spacing, panels, &PlanesStyle::default())
+}
+
+/// As [`overlay_planes`], in colours, through a label and of a size that are chosen.
+///
+/// # Errors
+/// As [`overlay_planes`].
+pub fn overlay_planes_in(
+    image: ArrayView3<'_, f32>,
+    spacing: [f64; 3],
+    panels: &[OverlayPanel<'_>],
+    style: &PlanesStyle<'_>,
+) -> Result<Vec<u8>, PlotError> {
     let shape = check(image, panels, Path::new("planes"))?;
     let extent: [f64; 3] = std::array::from_fn(|axis| shape[axis] as f64 * spacing[axis]);
-    let scale = PLANE_SIZE / extent.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+    let scale = style.size.max(1) as f64 / extent.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
     let pixels = extent.map(|mm| ((mm * scale).round() as usize).max(1));
     // Rows and columns of the plane across each axis.
     let sizes = [[pixels[1], pixels[2]], [pixels[0], pixels[2]], [pixels[0], pixels[1]]];
@@ -79,23 +96,18 @@ pub fn overlay_planes(
     let first = panels.iter().flatten().next();
     let mut left = 0;
     for (axis, size) in sizes.iter().enumerate() {
-        let at = first.map_or(shape[axis] / 2, |labels| fullest_slice(*labels, Axis(axis)));
+        let at = first.map_or(shape[axis] / 2, |labels| fullest_slice(*labels, Axis(axis), style.focus));
         let upright = |axis: usize| if axis == 0 { 1 } else { -1 };
         let mut slice = image.index_axis(Axis(axis), at);
         slice.slice_collapse(s![..;upright(axis), ..]);
         for (panel, labels) in panels.iter().enumerate() {
             let labels = labels.map(|l| l.index_axis_move(Axis(axis), at));
             let labels = labels.map(|l| l.slice_move(s![..;upright(axis), ..]));
-            canvas.paint(slice, labels, [panel * (height + GAP), left], *size);
+            canvas.paint(slice, labels, style.colour, [panel * (height + GAP), left], *size);
         }
         left += size[1] + GAP;
     }
     encode_png(Path::new("planes"), canvas.width, canvas.height, &canvas.rgb)
-}
-
-/// Colour of a label in overlays; none for the background.
-pub fn label_colour(label: i16) -> Option<[u8; 3]> {
-    (label > 0).then(|| COLOURS[(label as usize - 1) % COLOURS.len()])
 }
 
 /// Shape of the image, if all panels have it.
@@ -137,6 +149,7 @@ impl Canvas {
         &mut self,
         slice: ArrayView2<'_, f32>,
         labels: Option<ArrayView2<'_, i16>>,
+        colour: &dyn Fn(i16) -> Option<[u8; 3]>,
         at: [usize; 2],
         size: [usize; 2],
     ) {
@@ -149,21 +162,26 @@ impl Canvas {
                 let grey = ((slice[[y, x]] - low) / (high - low).max(1e-6)).clamp(0.0, 1.0) * 255.0;
                 let label = labels.map_or(0, |l| l[[y, x]]);
                 let pixel = ((at[0] + row) * self.width + at[1] + column) * 3;
-                self.rgb[pixel..pixel + 3].copy_from_slice(&blend(grey, label));
+                self.rgb[pixel..pixel + 3].copy_from_slice(&blend(grey, colour(label)));
             }
         }
     }
 }
 
-fn blend(grey: f32, label: i16) -> [u8; 3] {
-    let Some(colour) = label_colour(label) else { return [grey as u8; 3] };
+fn blend(grey: f32, colour: Option<[u8; 3]>) -> [u8; 3] {
+    let Some(colour) = colour else { return [grey as u8; 3] };
     colour.map(|c| (grey * (1.0 - OPACITY) + f32::from(c) * OPACITY) as u8)
 }
 
-/// Index of the slice along an axis with the most foreground voxels.
-fn fullest_slice(labels: ArrayView3<'_, i16>, axis: Axis) -> usize {
-    let count = |at: usize| labels.index_axis(axis, at).iter().filter(|&&l| l > 0).count();
-    (0..labels.len_of(axis)).max_by_key(|&at| (count(at), std::cmp::Reverse(at))).unwrap_or(0)
+/// Index of the slice along an axis with the most voxels of a label, or of foreground; the middle where there are none.
+fn fullest_slice(labels: ArrayView3<'_, i16>, axis: Axis, focus: Option<i16>) -> usize {
+    let counts = |label: i16| focus.map_or(label > 0, |focus| label == focus);
+    let count = |at: usize| labels.index_axis(axis, at).iter().filter(|&&label| counts(label)).count();
+    let fullest = (0..labels.len_of(axis)).map(|at| (count(at), std::cmp::Reverse(at))).max();
+    match fullest {
+        Some((count, std::cmp::Reverse(at))) if count > 0 => at,
+        _ => labels.len_of(axis) / 2,
+    }
 }
 
 /// 1st and 99th percentile of the finite values.
@@ -186,9 +204,11 @@ mod tests {
         labels[[1, 0, 0]] = 1;
         labels[[2, 0, 0]] = 2;
         labels[[2, 1, 1]] = 2;
-        assert_eq!(fullest_slice(labels.view(), Axis(0)), 2);
-        assert_eq!(blend(100.0, 0), [100, 100, 100]);
-        assert_ne!(blend(100.0, 1), blend(100.0, 2));
+        assert_eq!(fullest_slice(labels.view(), Axis(0), None), 2);
+        assert_eq!(fullest_slice(labels.view(), Axis(0), Some(1)), 1);
+        assert_eq!(fullest_slice(labels.view(), Axis(0), Some(7)), 1);
+        assert_eq!(blend(100.0, label_colour(0)), [100, 100, 100]);
+        assert_ne!(blend(100.0, label_colour(1)), blend(100.0, label_colour(2)));
     }
 
     #[test]
