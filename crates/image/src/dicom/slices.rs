@@ -31,6 +31,8 @@ pub(super) struct Slice {
     /// Distance between rows, between columns.
     pub(super) spacing: [f64; 2],
     /// Distance to the next slice as the file says it.
+    pub(super) between: Option<f64>,
+    /// The same, or else the thickness of the slice.
     pub(super) thickness: Option<f64>,
     pub(super) slope: f64,
     pub(super) intercept: f64,
@@ -171,6 +173,7 @@ impl<'a> Elements<'a> {
             position: self.need(tags::IMAGE_POSITION_PATIENT, "Image Position (Patient)")?,
             axes,
             spacing,
+            between: between.filter(|v| *v > 0.0),
             thickness: between.or(thickness).filter(|v| *v > 0.0),
             slope: self.one(tags::RESCALE_SLOPE)?.unwrap_or(1.0),
             intercept: self.one(tags::RESCALE_INTERCEPT)?.unwrap_or(0.0),

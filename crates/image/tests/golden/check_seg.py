@@ -1,13 +1,14 @@
 """Compares DICOM SEG files that the tests wrote with what other tools read from them: pydicom 3, highdicom 0.28, pydicom-seg 0.4 (through
-SimpleITK), and dciodvfy of dicom3tools, where they are installed. Not part of the tests, which need no Python.
+SimpleITK), dcmqi 1.5.7, and dciodvfy of dicom3tools, where they are installed. Not part of the tests, which need no Python.
 
-    NNUNET_WRITTEN=FOLDER cargo test --release -p nnunet-image --features dicom --test image seg::
+    NNUNET_WRITTEN=FOLDER cargo test --release -p nnunet-image --features dicom --test image seg
     python check_seg.py FOLDER
 """
 
 import shutil
 import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -57,6 +58,18 @@ def by_pydicom_seg(path, image):
     return out
 
 
+def by_dcmqi(path, image):
+    """Of dcmqi 1.5.7; nothing if it is not installed."""
+    tool = Path(sys.executable).with_name("segimage2itkimage")
+    if not tool.exists():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        command = [tool, "--inputDICOM", path, "--outputDirectory", folder, "--mergeSegments", "-t", "nii"]
+        subprocess.run(command, check=True, capture_output=True)
+        (file,) = Path(folder).glob("*.nii.gz")
+        return on_grid(sitk.ReadImage(str(file)), image)
+
+
 def validate(path):
     if shutil.which("dciodvfy") is None:
         return ["dciodvfy is not installed"]
@@ -74,11 +87,16 @@ def main(folder):
         results = {"SimpleITK places": placed}
         for name in ["binary", "fractional"]:
             path = case / f"{name}.dcm"
+            if not path.exists():
+                continue
             results[f"highdicom {name}"] = np.array_equal(by_highdicom(path, case / "series"), expected)
             errors = validate(path)
             results[f"dciodvfy {name}"] = not errors
             if errors:
                 print("\n".join(errors))
+        dcmqi = by_dcmqi(case / "binary.dcm", image)
+        if dcmqi is not None:
+            results["dcmqi binary"] = np.array_equal(dcmqi, expected)
         results["pydicom-seg binary"] = np.array_equal(by_pydicom_seg(case / "binary.dcm", image), expected)
         wrong = [name for name, good in results.items() if not good]
         failed += len(wrong)

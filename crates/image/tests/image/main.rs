@@ -32,6 +32,8 @@ mod resample;
 mod resample_golden;
 #[cfg(all(feature = "dicom", feature = "nifti"))]
 mod seg;
+#[cfg(all(feature = "dicom", feature = "nifti", feature = "npz"))]
+mod seg_of_others;
 
 /// A file or folder of the golden data.
 #[cfg(any(feature = "nifti", feature = "npz"))]

@@ -64,7 +64,11 @@ impl DicomSeg {
         sorted.sort_by(f64::total_cmp);
         sorted.dedup_by(|b, a| *b - *a <= SAME);
         let nearest = sorted.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
-        let said = first.thickness.filter(|said| nearest.is_infinite() || even(&sorted, *said));
+        // Slices may be thinner than they are apart, so their thickness says nothing where there are several.
+        let said = match nearest.is_infinite() {
+            true => first.thickness,
+            false => first.between.filter(|said| even(&sorted, *said)),
+        };
         let step = said.or(Some(nearest).filter(|step| step.is_finite())).ok_or_else(|| {
             wrong(
                 "Image Position (Patient): a single slice without (0018,0088) Spacing Between Slices".into(),
@@ -78,7 +82,7 @@ impl DicomSeg {
         let lowest = (0..along.len()).min_by(|&a, &b| along[a].total_cmp(&along[b])).unwrap_or_default();
         let origin = self.frames[lowest].0.position;
         let (rows, columns) = (first.rows as usize, first.columns as usize);
-        let depth = ((sorted[sorted.len() - 1] - sorted[0]) / step).round() as usize + 1;
+        let depth = (((sorted[sorted.len() - 1] - sorted[0]) / step).round() as usize).saturating_add(1);
         let whole = rows.saturating_mul(columns).saturating_mul(depth);
         if depth > sorted.len() && whole > MOST_VOXELS {
             return Err(wrong(format!(
