@@ -8,7 +8,9 @@ pydicom 3 draws them, with pylibjpeg-openjpeg, pyjpegls and Pillow for the compr
 
 import io
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +242,20 @@ def check(folder, data):
         for field in ("GetSpacing", "GetOrigin", "GetDirection"):
             np.testing.assert_allclose(getattr(ours, field)(), getattr(theirs, field)(), atol=2e-6)
         print(f"{path.name}: as SimpleITK reads it, {ours.GetNumberOfPixels()} voxels")
+        if shutil.which("dcm2niix"):
+            check_dcm2niix(ours, data / "dicom" / path.stem.removeprefix("series_").replace("__", "/"))
+
+
+def check_dcm2niix(ours, folder):
+    """dcm2niix turns axes as it likes; voxels are compared by their places."""
+    with tempfile.TemporaryDirectory() as out:
+        subprocess.run(["dcm2niix", "-z", "n", "-o", out, "-f", "series", folder], check=True, capture_output=True)
+        theirs = sitk.DICOMOrient(sitk.ReadImage(f"{out}/series.nii"), "LPS")
+    ours = sitk.DICOMOrient(ours, "LPS")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(theirs).astype(np.float32))
+    corners = [[k >> i & 1 and ours.GetSize()[i] - 1 for i in range(3)] for k in range(8)]
+    far = [np.subtract(*(image.TransformIndexToPhysicalPoint(at) for image in (ours, theirs))) for at in corners]
+    print(f"  and as dcm2niix converts it, corners within {np.abs(far).max():.1e} mm")
 
 
 if __name__ == "__main__":
