@@ -61,6 +61,6 @@ fn the_second_stage_continues_the_first() {
 #[test]
 fn unknown_trainers_are_refused_with_the_known_ones() {
     let sandbox = Sandbox::new(5);
-    let error = sandbox.fail(&["train", "900", "3d_fullres", "0", "--trainer", "nnUNetTrainerBN"]);
-    assert!(error.contains("nnUNetTrainerBN") && error.contains("nnUNetTrainer_250epochs"), "{error}");
+    let error = sandbox.fail(&["train", "900", "3d_fullres", "0", "--trainer", "nnUNetTrainerOfNobody"]);
+    assert!(error.contains("nnUNetTrainerOfNobody") && error.contains("nnUNetTrainer_250epochs"), "{error}");
 }
