@@ -1,5 +1,6 @@
 //! The command line, as data.
 
+mod dicom;
 mod labels;
 mod rank;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nnunet::preprocess::StoreFormat;
 
+pub(crate) use dicom::{DicomCommand, DicomSourceArgs, OutputFormat};
 pub(crate) use labels::{ColoursArgs, PreviewArgs, StatisticsArgs};
 pub(crate) use rank::{RankArgs, Score};
 
@@ -86,6 +88,9 @@ pub(crate) enum Command {
     Model(ModelCommand),
     /// Convert a Medical Segmentation Decathlon task (TaskNN_Name)
     ConvertMsd(ConvertMsdArgs),
+    /// List and convert DICOM series and DICOM SEG files
+    #[command(subcommand)]
+    Dicom(DicomCommand),
     /// Check every operation of a device against the portable CPU kernels, and measure its speed
     SelfTest(SelfTestArgs),
 }
@@ -358,6 +363,15 @@ pub(crate) struct PredictArgs {
     /// Sum of the tiles: f32, or f16 as the reference keeps it
     #[arg(long, default_value = "f32", value_parser = ["f32", "f16"], value_name = "TYPE")]
     pub(crate) accumulator: String,
+    /// The DICOM series to segment, by UID, number or description (`*`: any letters); one per channel of the model
+    #[arg(long, num_args = 1.., value_name = "SERIES", help_heading = "DICOM")]
+    pub(crate) series: Vec<String>,
+    /// What to write about DICOM series
+    #[arg(long, value_enum, num_args = 1.., default_values_t = [OutputFormat::Nifti], help_heading = "DICOM")]
+    pub(crate) output_format: Vec<OutputFormat>,
+    /// Coded terms per label for DICOM SEG, JSON as dcmqi has it
+    #[arg(long, value_name = "FILE", help_heading = "DICOM")]
+    pub(crate) codes: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -146,6 +146,21 @@ fn the_pages_on_parts_of_the_method_can_be_followed() {
 }
 
 #[test]
+fn the_page_on_dicom_can_be_followed() {
+    let home = Home::with_model();
+    let drawn = documentation().join("crates/image/tests/golden/dicom/explicit");
+    std::fs::create_dir(home.path("series")).unwrap();
+    for file in common::files(&drawn) {
+        std::fs::copy(&file, home.path("series").join(file.file_name().unwrap())).unwrap();
+    }
+    home.follow("docs/dicom.md");
+    for file in ["from-dicom/series.nii.gz", "from-dicom/series.dcm", "chosen/series.nii.gz", "labels.nii.gz"]
+    {
+        assert!(home.path(file).is_file(), "{file}");
+    }
+}
+
+#[test]
 fn a_training_in_the_documentation_is_found_with_its_options() {
     let folder = TempDir::new().unwrap();
     let page = folder.path().join("page.md");

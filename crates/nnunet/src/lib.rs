@@ -37,7 +37,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `plot` | yes | training curves and overlays as PNG (`plot`), and `report` |
-//! | `dicom` | no | DICOM series as input |
+//! | `dicom` | no | DICOM series as input, DICOM SEG (`predict_dicom`) |
 //! | `mpi` | no | data-parallel training over MPI |
 //! | `cuda` | no | training and prediction on CUDA devices; needs no CUDA toolkit to build |
 //! | `cudnn` | no | `cuda`, with the convolutions of cuDNN 9 |
@@ -46,6 +46,8 @@
 mod checkpoints;
 mod colours;
 mod convert;
+#[cfg(feature = "dicom")]
+mod dicom;
 mod ensembling;
 mod error;
 mod folders;
@@ -72,6 +74,11 @@ pub use colours::{
     Code, LabelCodes, LabelEntry, LabelSidecars, LabelTable, RegionEntry, label_colour, write_label_sidecars,
 };
 pub use convert::convert_msd;
+#[cfg(feature = "dicom")]
+pub use dicom::{
+    DicomOutput, DicomPredictRequest, dicom_to_image, holds_dicom, labels_to_seg, predict_dicom,
+    seg_to_labels,
+};
 pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use error::Error;
 pub use folders::Folders;

@@ -160,7 +160,7 @@ pub fn predict(
 }
 
 /// What was asked for, as it is noted beside the predictions.
-fn arguments(request: &PredictRequest) -> serde_json::Value {
+pub(crate) fn arguments(request: &PredictRequest) -> serde_json::Value {
     let folds: Vec<String> = request.folds.iter().map(|fold| fold.folder_name()).collect();
     serde_json::json!({
         "accumulator": format!("{:?}", request.options.accumulator).to_lowercase(),
@@ -182,7 +182,7 @@ fn arguments(request: &PredictRequest) -> serde_json::Value {
 }
 
 /// Cases of one folder, or of files grouped by their names.
-fn cases(inputs: &[PathBuf], ending: &str) -> Result<Vec<(String, Vec<PathBuf>)>, Error> {
+pub(crate) fn cases(inputs: &[PathBuf], ending: &str) -> Result<Vec<(String, Vec<PathBuf>)>, Error> {
     if let [folder] = inputs
         && folder.is_dir()
     {

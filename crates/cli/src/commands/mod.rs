@@ -2,6 +2,7 @@
 
 mod convert;
 mod data;
+mod dicom;
 mod evaluate;
 mod labels;
 mod model;
@@ -47,6 +48,7 @@ pub(crate) fn run(cli: &Cli, ui: Ui) -> Result<()> {
         Command::FindBestConfiguration(args) => select::find_best_configuration(args, &folders, ui),
         Command::Model(command) => model::model(command, &folders),
         Command::ConvertMsd(args) => convert::convert_msd(args, &folders, ui),
+        Command::Dicom(command) => dicom::dicom(command),
         Command::SelfTest(args) => self_test::self_test(args, ui),
     }
 }

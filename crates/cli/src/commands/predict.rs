@@ -1,10 +1,11 @@
 //! Images to segmentations with a trained model.
 
 use anyhow::{Result, bail};
-use nnunet::PredictRequest;
+use nnunet::image::DicomSelector;
 use nnunet::infer::{Accumulator, CancelToken, PredictorOptions};
+use nnunet::{DicomOutput, DicomPredictRequest, PredictRequest};
 
-use crate::args::PredictArgs;
+use crate::args::{OutputFormat, PredictArgs};
 use crate::commands::device_spec;
 use crate::ui::Ui;
 
@@ -34,8 +35,20 @@ pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
         num_parts,
         part_id,
     };
+    let asked =
+        !args.series.is_empty() || args.codes.is_some() || args.output_format != [OutputFormat::Nifti];
     let stage = ui.stage("predict");
-    let report = nnunet::predict(&request, &|line| stage.say(line), &|progress| stage.update(progress))?;
+    let report = if asked || nnunet::holds_dicom(&request) {
+        let request = DicomPredictRequest {
+            predict: request,
+            series: args.series.iter().cloned().map(DicomSelector).collect(),
+            outputs: args.output_format.iter().map(|&format| format.into()).collect(),
+            codes: args.codes.clone(),
+        };
+        nnunet::predict_dicom(&request, &|line| stage.say(line), &|progress| stage.update(progress))?
+    } else {
+        nnunet::predict(&request, &|line| stage.say(line), &|progress| stage.update(progress))?
+    };
     stage.finish();
     for (case, error) in &report.failed {
         eprintln!("error: case {case}: {error}");
@@ -46,6 +59,15 @@ pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
         bail!("{} cases failed: {}", names.len(), names.join(", "));
     }
     Ok(())
+}
+
+impl From<OutputFormat> for DicomOutput {
+    fn from(format: OutputFormat) -> Self {
+        match format {
+            OutputFormat::Nifti => Self::Nifti,
+            OutputFormat::DicomSeg => Self::Seg,
+        }
+    }
 }
 
 /// The share of this process: as asked, or its place among the processes that `mpirun` started.

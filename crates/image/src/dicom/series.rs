@@ -16,6 +16,8 @@ const DEEPEST: usize = 32;
 pub struct DicomSeries {
     /// Series Instance UID, (0020,000E).
     pub uid: String,
+    /// Study Instance UID, (0020,000D).
+    pub study: String,
     /// Series Number, (0020,0011).
     pub number: Option<i64>,
     /// Series Description, (0008,103E); may be empty.
@@ -74,6 +76,7 @@ fn sorted(mut files: Vec<PathBuf>) -> Result<Vec<DicomSeries>, ImageError> {
         let uid = text(&object, tags::SERIES_INSTANCE_UID);
         let found = series.entry(uid.clone()).or_insert_with(|| DicomSeries {
             uid,
+            study: text(&object, tags::STUDY_INSTANCE_UID),
             number: text(&object, tags::SERIES_NUMBER).parse().ok(),
             description: text(&object, tags::SERIES_DESCRIPTION),
             modality: text(&object, tags::MODALITY),
@@ -152,6 +155,7 @@ mod tests {
     fn series_are_chosen_by_number_uid_or_description() {
         let series = |uid: &str, number, description: &str, modality: &str| DicomSeries {
             uid: uid.to_owned(),
+            study: String::new(),
             number,
             description: description.to_owned(),
             modality: modality.to_owned(),

@@ -3,6 +3,11 @@ SimpleITK), dcmqi 1.5.7, and dciodvfy of dicom3tools, where they are installed. 
 
     NNUNET_WRITTEN=FOLDER cargo test --release -p nnunet-image --features dicom --test image seg
     python check_seg.py FOLDER
+
+With the binary `nnunet`, a folder of DICOM series and a model, it converts every series and compares it with SimpleITK and dcm2niix,
+and compares the SEG files that a prediction ends in with the NIfTI files beside them:
+
+    python check_seg.py NNUNET DICOM_FOLDER MODEL_DIR SERIES
 """
 
 import shutil
@@ -104,5 +109,46 @@ def main(folder):
     return failed
 
 
+def same_voxels(a, b):
+    """Whether two images have the same values in the same places, whatever the order of their axes."""
+    a, b = sitk.DICOMOrient(a, "LPS"), sitk.DICOMOrient(b, "LPS")
+    places = [np.allclose(f(a), f(b), atol=1e-3) for f in (
+        lambda i: i.GetOrigin(), lambda i: i.GetSpacing(), lambda i: i.GetDirection())]
+    return a.GetSize() == b.GetSize() and all(places) and np.array_equal(
+        sitk.GetArrayFromImage(a).astype(float), sitk.GetArrayFromImage(b).astype(float))
+
+
+def real(nnunet, folder, model, series):
+    failed = 0
+    with tempfile.TemporaryDirectory() as place:
+        place = Path(place)
+        for source in sorted({file.parent for file in folder.rglob("*.dcm")}):
+            ours = place / "ours.nii.gz"
+            subprocess.run([nnunet, "dicom", "convert", "--source", source, "-o", ours], check=True)
+            subprocess.run(["dcm2niix", "-z", "y", "-f", "theirs", "-o", place, source], check=True, capture_output=True)
+            ours = sitk.ReadImage(str(ours))
+            theirs = [sitk.ReadImage(str(file)) for file in place.glob("theirs*.nii.gz")]
+            results = [same_voxels(ours, read_series(source)), len(theirs) == 1 and same_voxels(ours, theirs[0])]
+            for file in place.glob("theirs*"):
+                file.unlink()
+            failed += results.count(False)
+            print(f"{source}: as SimpleITK {results[0]}, as dcm2niix {results[1]}")
+        out = place / "out"
+        subprocess.run([nnunet, "predict", "-i", folder, "-o", out, "-m", model, "-f", "0", "--no-mirroring",
+                        "--series", series, "--output-format", "nifti", "dicom-seg"], check=True)
+        for path in sorted(out.glob("*.dcm")):
+            source = next(f for f in {f.parent for f in folder.rglob("*.dcm")}
+                          if "_".join(f.relative_to(folder).parts) == path.stem)
+            labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path.with_suffix(".nii.gz"))))
+            results = [np.array_equal(by_highdicom(path, source), labels),
+                       np.array_equal(by_pydicom_seg(path, read_series(source)), labels)]
+            errors = validate(path)
+            print("\n".join([f"{path.name}: highdicom {results[0]}, pydicom-seg {results[1]}, dciodvfy "
+                             f"{len(errors)} errors, {np.count_nonzero(labels)} voxels"] + errors))
+            failed += results.count(False) + len(errors)
+    return failed
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    run = main if len(sys.argv) == 2 else real
+    sys.exit(run(*[part if number == 3 else Path(part) for number, part in enumerate(sys.argv[1:])]))
