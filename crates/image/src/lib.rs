@@ -73,15 +73,17 @@ pub use components::{
 pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_box, nonzero_mask};
 #[cfg(feature = "dicom")]
 pub use dicom::{
-    DicomCode, DicomSeg, DicomSegment, DicomSelector, DicomSeries, DicomSource, DicomTime, DicomVolume,
-    SegOptions, dicom_series, dicom_series_below, place_labels, read_dicom_files, read_dicom_seg,
-    read_dicom_series, read_dicom_source, read_dicom_volume, segment_terms, write_dicom_seg,
-    write_dicom_seg_fractional,
+    DicomCode, DicomFolder, DicomSeg, DicomSegment, DicomSelector, DicomSeries, DicomSource, DicomTime,
+    DicomVolume, SegOptions, dicom_series, dicom_series_below, is_dicom, place_labels, read_dicom_channels,
+    read_dicom_files, read_dicom_seg, read_dicom_series, read_dicom_source, read_dicom_volume, segment_terms,
+    write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
 };
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};
 #[cfg(feature = "stored")]
 pub use itk::write_image;
+#[cfg(feature = "nifti")]
+pub use nifti::{NiftiExtension, nifti_extensions, set_nifti_extensions};
 pub use orient::{AxisCode, reorient_image, reorient_labels};
 pub use reader::{CaseReader, Parts, reader_by_name, reader_for};
 pub use resample::{

@@ -1,6 +1,6 @@
 //! Label maps from one grid to another that has the same voxels.
 
-use ndarray::Array3;
+use ndarray::{Array3, ArrayView3};
 
 use crate::{Geometry, ImageError, LabelMap};
 
@@ -33,16 +33,47 @@ pub fn place_labels(
     geometry: &Geometry,
     shape: [usize; 3],
 ) -> Result<LabelMap, ImageError> {
-    let other = |what: String| {
-        let frame = |g: &Geometry| format!("spacing {:?}, origin {:?}", g.spacing, g.origin);
-        let found = frame(&labels.geometry);
-        let reason =
-            format!("labels and image have other voxels: {what} ({found}; image: {})", frame(geometry));
-        ImageError::Orientation(reason)
-    };
-    let at = |index: [f64; 3]| index_of(geometry, place_of(&labels.geometry, index));
+    let data = place(labels.data.view(), &labels.geometry, geometry, shape)?;
+    Ok(LabelMap { data, geometry: geometry.clone() })
+}
+
+/// As [`place_labels`], for whatever stands on the grid `from`.
+pub(super) fn place<T: Copy + Default + PartialEq>(
+    values: ArrayView3<'_, T>,
+    from: &Geometry,
+    geometry: &Geometry,
+    shape: [usize; 3],
+) -> Result<Array3<T>, ImageError> {
+    let (depth, rows, columns) = values.dim();
+    let last = [columns, rows, depth].map(|n| n.saturating_sub(1) as f64);
+    let (start, steps) = way(from, last, geometry)?;
+    let mut data = Array3::default(shape);
+    for ((z, y, x), &value) in values.indexed_iter() {
+        if value == T::default() {
+            continue;
+        }
+        let index = [x as i64, y as i64, z as i64];
+        let target: [i64; 3] =
+            std::array::from_fn(|i| start[i] + (0..3).map(|k| steps[k][i] * index[k]).sum::<i64>());
+        let inside = data.get_mut([target[2] as usize, target[1] as usize, target[0] as usize]);
+        let outside = || other(from, geometry, &format!("voxel (z, y, x) = {:?} lies outside", [z, y, x]));
+        *inside.ok_or_else(outside)? = value;
+    }
+    Ok(data)
+}
+
+fn other(from: &Geometry, to: &Geometry, what: &str) -> ImageError {
+    let frame = |g: &Geometry| format!("spacing {:?}, origin {:?}", g.spacing, g.origin);
+    let reason =
+        format!("labels and image have other voxels: {what} ({}; image: {})", frame(from), frame(to));
+    ImageError::Orientation(reason)
+}
+
+/// Where the first voxel of the grid `from` stands on another, and how far a step along each of its axes goes there; `last` is its
+/// last voxel (x, y, z).
+fn way(from: &Geometry, last: [f64; 3], to: &Geometry) -> Result<([i64; 3], [[i64; 3]; 3]), ImageError> {
+    let at = |index: [f64; 3]| index_of(to, place_of(from, index));
     let origin = at([0.0; 3]);
-    // How far a step along each axis of the labels goes on the grid.
     let steps: [[f64; 3]; 3] = std::array::from_fn(|k| {
         let end = at(std::array::from_fn(|i| if i == k { 1.0 } else { 0.0 }));
         std::array::from_fn(|i| end[i] - origin[i])
@@ -52,10 +83,8 @@ pub fn place_labels(
     let permuted = rounded.iter().all(|&step| total(step) == 1.0)
         && (0..3).all(|i| total(std::array::from_fn(|k| rounded[k][i])) == 1.0);
     if !permuted {
-        return Err(other("axes or spacing differ".to_owned()));
+        return Err(other(from, to, "axes or spacing differ"));
     }
-    let (depth, rows, columns) = labels.data.dim();
-    let last = [columns, rows, depth].map(|n| n.saturating_sub(1) as f64);
     let start = origin.map(f64::round);
     for corner in 0..8u8 {
         let index: [f64; 3] = std::array::from_fn(|k| if corner >> k & 1 == 1 { last[k] } else { 0.0 });
@@ -66,22 +95,10 @@ pub fn place_labels(
         });
         let off = off.fold(0.0, f64::max);
         if off.is_nan() || off > APART {
-            return Err(other(format!("a corner is {off:.3} voxels off")));
+            return Err(other(from, to, &format!("a corner is {off:.3} voxels off")));
         }
     }
-    let (start, steps) = (start.map(|v| v as i64), rounded.map(|step| step.map(|v| v as i64)));
-    let mut data = Array3::zeros(shape);
-    for ((z, y, x), &label) in labels.data.indexed_iter() {
-        if label == 0 {
-            continue;
-        }
-        let index = [x as i64, y as i64, z as i64];
-        let target: [i64; 3] =
-            std::array::from_fn(|i| start[i] + (0..3).map(|k| steps[k][i] * index[k]).sum::<i64>());
-        let inside = data.get_mut([target[2] as usize, target[1] as usize, target[0] as usize]);
-        *inside.ok_or_else(|| other(format!("voxel (z, y, x) = {:?} lies outside", [z, y, x])))? = label;
-    }
-    Ok(LabelMap { data, geometry: geometry.clone() })
+    Ok((start.map(|v| v as i64), rounded.map(|step| step.map(|v| v as i64))))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use dicom_core::VR;
 use dicom_core::header::Header;
-use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
+use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
+use dicom_parser::StatefulDecode;
 use dicom_parser::dataset::LazyDataToken;
 use dicom_parser::dataset::lazy_read::LazyDataSetReader;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
@@ -20,7 +21,10 @@ const META: usize = PREAMBLE + 4;
 const DEEPEST: usize = 64;
 
 /// Whether a file starts like a DICOM file.
-pub(super) fn is_dicom(path: &Path) -> Result<bool, ImageError> {
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn is_dicom(path: &Path) -> Result<bool, ImageError> {
     let io = |e| ImageError::io(path, e);
     let mut start = Vec::new();
     File::open(path).map_err(io)?.take(META as u64).read_to_end(&mut start).map_err(io)?;
@@ -50,22 +54,28 @@ fn check(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
         wrong("broken DICOM file: its meta information, (0002,xxxx), is not whole".to_owned())
     })?;
     let known = TransferSyntaxRegistry.get(&syntax);
-    let Some(known) = known.filter(|known| !known.is_codec_free() || known.can_decode_dataset()) else {
+    // Deflated data sets have no lengths that could be checked.
+    let Some(known) = known.filter(|known| !matches!(known.codec(), Codec::Dataset(_))) else {
         let syntax = super::uid(&syntax);
         return Err(wrong(format!("(0002,0010) Transfer Syntax UID {syntax} is not supported")));
     };
     let data = &bytes[start..];
     let broken = || wrong("broken DICOM file: its elements cannot be told apart".to_owned());
     let mut reader = LazyDataSetReader::new_with_ts(Cursor::new(data), known).map_err(|_| broken())?;
+    // Sequences and items that are open.
     let mut depth = 0usize;
     while let Some(token) = reader.advance() {
         let token = token.map_err(|_| broken())?;
-        let (tag, length) = match &token {
-            LazyDataToken::LazyValue { header, .. } => (Some(header.tag()), u64::from(header.len.0)),
-            LazyDataToken::LazyItemValue { len, .. } => (None, u64::from(*len)),
-            LazyDataToken::SequenceStart { .. } => {
+        let (tag, length, at) = match &token {
+            LazyDataToken::LazyValue { header, decoder } => {
+                (Some(header.tag()), u64::from(header.len.0), decoder.position())
+            }
+            LazyDataToken::LazyItemValue { len, decoder } => (None, u64::from(*len), decoder.position()),
+            LazyDataToken::SequenceStart { .. }
+            | LazyDataToken::PixelSequenceStart
+            | LazyDataToken::ItemStart { .. } => {
                 depth += 1;
-                if depth > DEEPEST {
+                if depth > 2 * DEEPEST {
                     return Err(wrong(format!("sequences are nested more than {DEEPEST} deep")));
                 }
                 continue;
@@ -74,12 +84,20 @@ fn check(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
                 depth = depth.saturating_sub(1);
                 continue;
             }
+            LazyDataToken::ItemEnd => {
+                depth = depth.saturating_sub(1);
+                // The parser goes on to look for items in a sequence that has ended, and panics where it finds one.
+                if depth == 0 {
+                    return Err(broken());
+                }
+                continue;
+            }
             _ => continue,
         };
-        if length > data.len() as u64 {
+        let left = (data.len() as u64).saturating_sub(at);
+        if length > left {
             let name = tag.map_or("a piece of (7FE0,0010) Pixel Data".to_owned(), |tag| tag.to_string());
-            let reason = format!("truncated: {name} promises {length} bytes, the file has {}", bytes.len());
-            return Err(wrong(reason));
+            return Err(wrong(format!("truncated: {name} promises {length} bytes, {left} are left")));
         }
         if let LazyDataToken::LazyValue { header, .. } = &token {
             let unit = unit(header.vr());

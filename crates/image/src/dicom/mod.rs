@@ -20,10 +20,13 @@ mod when;
 
 pub use code::DicomCode;
 pub use grid::place_labels;
-pub use seg::{DicomSeg, SegOptions, read_dicom_seg, write_dicom_seg, write_dicom_seg_fractional};
+pub use guard::is_dicom;
+pub use seg::{
+    DicomSeg, SegOptions, read_dicom_seg, write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
+};
 pub use segment::{DicomSegment, segment_terms};
-pub use series::{DicomSelector, DicomSeries, dicom_series, dicom_series_below};
-pub use source::{DicomSource, DicomVolume, read_dicom_source, read_dicom_volume};
+pub use series::{DicomFolder, DicomSelector, DicomSeries, dicom_series, dicom_series_below};
+pub use source::{DicomSource, DicomVolume, read_dicom_channels, read_dicom_source, read_dicom_volume};
 pub use when::DicomTime;
 
 use std::collections::HashMap;

@@ -147,6 +147,10 @@ fn decode(
     if let (RLE, Some(fragments)) = (syntax.as_str(), fragments) {
         return rle::decode(path, fragments, expected as usize, size);
     }
+    if fragments.is_none() {
+        let bytes = caught(|| element.to_bytes().map(|bytes| bytes.into_owned()));
+        return bytes.ok_or_else(|| ImageError::format(path, "(7FE0,0010) Pixel Data: expected numbers"));
+    }
     let found = fragments.unwrap_or_default().iter().filter_map(|part| embedded::size(part));
     if let Some(found) = found.into_iter().find(|found| *found != plane) {
         let reason = format!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use dicom_dictionary_std::tags;
+use dicom_object::InMemDicomObject;
 
 use super::{guard, open, text, uid};
 use crate::ImageError;
@@ -32,11 +33,9 @@ pub struct DicomSeries {
 /// over.
 ///
 /// # Errors
-/// The folder cannot be read, or a file in it that starts like a DICOM file is broken.
+/// The folder cannot be read, or a file in it that starts like a DICOM file, or is named `.dcm`, is broken.
 pub fn dicom_series(folder: &Path) -> Result<Vec<DicomSeries>, ImageError> {
-    let mut files = Vec::new();
-    gather(folder, 0, &mut files)?;
-    sorted(files)
+    DicomFolder::read(folder, 0)?.whole()
 }
 
 /// As [`dicom_series`], with the folders below; links to folders are not followed.
@@ -44,9 +43,75 @@ pub fn dicom_series(folder: &Path) -> Result<Vec<DicomSeries>, ImageError> {
 /// # Errors
 /// As [`dicom_series`].
 pub fn dicom_series_below(folder: &Path) -> Result<Vec<DicomSeries>, ImageError> {
-    let mut files = Vec::new();
-    gather(folder, DEEPEST, &mut files)?;
-    sorted(files)
+    DicomFolder::read_below(folder)?.whole()
+}
+
+/// What a folder holds, where single files may be broken.
+#[derive(Debug, Default)]
+pub struct DicomFolder {
+    /// Its series, by number and UID, without the files that are broken.
+    pub series: Vec<DicomSeries>,
+    /// Files that start like DICOM files, or are named `.dcm`, and cannot be read; each with what is wrong with it.
+    pub broken: Vec<(PathBuf, ImageError)>,
+}
+
+impl DicomFolder {
+    /// Looks into a folder and those below; links to folders are not followed. Files that are not DICOM images are passed over.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn read_below(folder: &Path) -> Result<Self, ImageError> {
+        Self::read(folder, DEEPEST)
+    }
+
+    fn read(folder: &Path, deep: usize) -> Result<Self, ImageError> {
+        let mut files = Vec::new();
+        gather(folder, deep, &mut files)?;
+        files.sort();
+        let mut found = Self::default();
+        let mut series = BTreeMap::new();
+        for path in files {
+            match open(&path, Some(tags::PIXEL_DATA)) {
+                Ok(object) => sort(path, &object, &mut series),
+                Err(error) => found.broken.push((path, error)),
+            }
+        }
+        found.series = series.into_values().collect();
+        found.series.sort_by(|a, b| (a.number, &a.uid).cmp(&(b.number, &b.uid)));
+        Ok(found)
+    }
+
+    /// The series, if no file is broken.
+    fn whole(self) -> Result<Vec<DicomSeries>, ImageError> {
+        self.broken.into_iter().next().map_or(Ok(self.series), |(_, error)| Err(error))
+    }
+
+    /// What is wrong with a file in one of the folders in which these files lie: it may belong to them.
+    pub fn broken_beside(&self, files: &[PathBuf]) -> Option<ImageError> {
+        let beside = |path: &Path| files.iter().any(|file| file.parent() == path.parent());
+        let (path, error) = self.broken.iter().find(|(path, _)| beside(path))?;
+        let text = error.to_string();
+        let reason = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text);
+        Some(ImageError::format(path, reason))
+    }
+
+    /// As [`DicomSeries::choose`]; a broken file in a folder of the series counts as a part of it.
+    ///
+    /// # Errors
+    /// No such series or several, or a broken file beside it.
+    pub fn choose(&self, wanted: Option<&DicomSelector>, folder: &Path) -> Result<&DicomSeries, ImageError> {
+        let series = match DicomSeries::choose(&self.series, wanted, folder) {
+            Ok(series) => series,
+            Err(error) if self.series.is_empty() => {
+                return Err(self.broken.first().map_or(error, |(path, _)| {
+                    self.broken_beside(std::slice::from_ref(path))
+                        .unwrap_or_else(|| ImageError::format(path, "broken"))
+                }));
+            }
+            Err(error) => return Err(error),
+        };
+        self.broken_beside(&series.files).map_or(Ok(series), Err)
+    }
 }
 
 fn gather(folder: &Path, deep: usize, files: &mut Vec<PathBuf>) -> Result<(), ImageError> {
@@ -58,35 +123,39 @@ fn gather(folder: &Path, deep: usize, files: &mut Vec<PathBuf>) -> Result<(), Im
             if deep > 0 {
                 gather(&path, deep - 1, files)?;
             }
-        } else if path.is_file() && guard::is_dicom(&path)? {
+        } else if path.is_file() && (is_named_so(&path) || guard::is_dicom(&path)?) {
             files.push(path);
         }
     }
     Ok(())
 }
 
-fn sorted(mut files: Vec<PathBuf>) -> Result<Vec<DicomSeries>, ImageError> {
-    files.sort();
-    let mut series = BTreeMap::<String, DicomSeries>::new();
-    for path in files {
-        let object = open(&path, Some(tags::PIXEL_DATA))?;
-        if object.get(tags::ROWS).is_none() {
-            continue;
-        }
-        let uid = text(&object, tags::SERIES_INSTANCE_UID);
-        let found = series.entry(uid.clone()).or_insert_with(|| DicomSeries {
-            uid,
-            study: text(&object, tags::STUDY_INSTANCE_UID),
-            number: text(&object, tags::SERIES_NUMBER).parse().ok(),
-            description: text(&object, tags::SERIES_DESCRIPTION),
-            modality: text(&object, tags::MODALITY),
-            files: Vec::new(),
-        });
-        found.files.push(path);
+/// Whether a file is named as a DICOM file; hidden files are what systems leave beside it.
+fn is_named_so(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    !hidden && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("dcm"))
+}
+
+/// Series by study and UID.
+type Sorted = BTreeMap<(String, String), DicomSeries>;
+
+/// Puts an image to its series.
+fn sort(path: PathBuf, object: &InMemDicomObject, series: &mut Sorted) {
+    // Reports and the like have none of them; an image may lack one of them, which is told when it is read.
+    if [tags::ROWS, tags::COLUMNS, tags::BITS_ALLOCATED].iter().all(|&tag| object.get(tag).is_none()) {
+        return;
     }
-    let mut list: Vec<DicomSeries> = series.into_values().collect();
-    list.sort_by(|a, b| (a.number, &a.uid).cmp(&(b.number, &b.uid)));
-    Ok(list)
+    let uid = text(object, tags::SERIES_INSTANCE_UID);
+    let study = text(object, tags::STUDY_INSTANCE_UID);
+    let found = series.entry((study.clone(), uid.clone())).or_insert_with(|| DicomSeries {
+        uid,
+        study,
+        number: text(object, tags::SERIES_NUMBER).parse().ok(),
+        description: text(object, tags::SERIES_DESCRIPTION),
+        modality: text(object, tags::MODALITY),
+        files: Vec::new(),
+    });
+    found.files.push(path);
 }
 
 /// Which series is meant: one text that may be its UID, its number or its description, regardless of case; `*` in it stands for

@@ -132,6 +132,16 @@ impl<'a> Elements<'a> {
         Ok(self.numbers(tag)?.and_then(|n| n.first().copied()).filter(|v| v.is_finite()))
     }
 
+    /// A factor or summand of all values; nothing is 1 or 0.
+    fn scale(&self, tag: Tag, name: &str, otherwise: f64) -> Result<f64, ImageError> {
+        let Some(&value) = self.numbers(tag)?.unwrap_or_default().first() else { return Ok(otherwise) };
+        if !value.is_finite() || (value == 0.0 && otherwise != 0.0) {
+            let what = if otherwise == 0.0 { "a finite number" } else { "a finite number other than 0" };
+            return Err(self.wrong(tag, name, &format!("expected {what}, found {value}")));
+        }
+        Ok(value)
+    }
+
     fn size(&self, tag: Tag, name: &str) -> Result<u32, ImageError> {
         let [size] = self.need(tag, name)?;
         match size as u32 {
@@ -175,8 +185,8 @@ impl<'a> Elements<'a> {
             spacing,
             between: between.filter(|v| *v > 0.0),
             thickness: between.or(thickness).filter(|v| *v > 0.0),
-            slope: self.one(tags::RESCALE_SLOPE)?.unwrap_or(1.0),
-            intercept: self.one(tags::RESCALE_INTERCEPT)?.unwrap_or(0.0),
+            slope: self.scale(tags::RESCALE_SLOPE, "Rescale Slope", 1.0)?,
+            intercept: self.scale(tags::RESCALE_INTERCEPT, "Rescale Intercept", 0.0)?,
         })
     }
 }

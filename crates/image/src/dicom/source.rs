@@ -1,11 +1,12 @@
 //! A series with what is needed to write results that refer to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
+use ndarray::{Axis, concatenate};
 
 use super::build::{Set, new_uid};
 use super::slices::Slice;
@@ -101,6 +102,31 @@ pub fn read_dicom_volume(files: &[PathBuf]) -> Result<DicomVolume, ImageError> {
     let (order, geometry) = geometry::arrange(&slices)?;
     let source = DicomSource::of(&first, &order, &geometry);
     Ok(DicomVolume { image: image_of(&order, geometry)?, source })
+}
+
+/// Reads several series with the same voxels as the channels of one image: the files of each, in any order. What results refer to
+/// is the first.
+///
+/// # Errors
+/// As [`read_dicom_volume`], or series of another shape or whose voxels lie more than a tenth of a voxel elsewhere.
+pub fn read_dicom_channels(channels: &[Vec<PathBuf>]) -> Result<DicomVolume, ImageError> {
+    let mut volumes = channels.iter().map(|files| read_dicom_volume(files));
+    let mut all = volumes.next().unwrap_or_else(|| read_dicom_volume(&[]))?;
+    let least = all.image.geometry.spacing.into_iter().fold(f64::MAX, f64::min);
+    for (files, volume) in channels.iter().skip(1).zip(volumes) {
+        let DicomVolume { image, source } = volume?;
+        let apart = all.image.geometry.largest_distance(&image.geometry, all.source.shape);
+        if source.shape != all.source.shape || apart > 0.1 * least {
+            let expected = channels[0].first().map(|file| file.display().to_string()).unwrap_or_default();
+            let reason = format!(
+                "(0020,0032) Image Position (Patient): the series has other voxels than that of {expected}"
+            );
+            return Err(ImageError::format(files.first().map_or(Path::new(""), PathBuf::as_path), reason));
+        }
+        let joined = concatenate(Axis(0), &[all.image.data.view(), image.data.view()]);
+        all.image.data = joined.map_err(|e| ImageError::Orientation(e.to_string()))?;
+    }
+    Ok(all)
 }
 
 /// As [`read_dicom_volume`], without reading the values of the images.

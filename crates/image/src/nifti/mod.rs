@@ -7,6 +7,7 @@
 
 mod decode;
 mod encode;
+mod extension;
 mod frame;
 mod header;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array3, Array4};
 
 use decode::Volume;
+pub use extension::{NiftiExtension, nifti_extensions, set_nifti_extensions};
 
 use crate::channels::{compare, no_file, stack, stack_bytes};
 use crate::orient::{AxisCode, closest_axes, turn_image, turn_labels};

@@ -118,6 +118,27 @@ def same_voxels(a, b):
         sitk.GetArrayFromImage(a).astype(float), sitk.GetArrayFromImage(b).astype(float))
 
 
+def fractions(path, source):
+    """Compares a FRACTIONAL file with the probabilities beside it."""
+    stored = np.load(path.with_name(path.name.replace("_probabilities.dcm", ".npz")))["probabilities"].astype(np.float32)
+    steps = np.floor(np.clip(stored, 0, 1) * np.float32(255) + np.float32(0.5)).astype(int)[1:]
+    seg = hd.seg.segread(path)
+    files = [pydicom.dcmread(f) for f in sorted(source.glob("*.dcm"))]
+    normal = np.cross(*np.array(files[0].ImageOrientationPatient, float).reshape(2, 3))
+    files.sort(key=lambda f: float(np.dot(normal, np.array(f.ImagePositionPatient, float))))
+    found = seg.get_pixels_by_source_instance([f.SOPInstanceUID for f in files], combine_segments=False,
+                                              rescale_fractional=False, assert_missing_frames_are_empty=True)
+    off = np.abs(np.moveaxis(found.astype(int), -1, 0) - steps).max()
+    image = read_series(source)
+    read = pydicom_seg.SegmentReader().read(pydicom.dcmread(path))
+    theirs = np.stack([on_grid(read.segment_image(number), image) for number in sorted(read.available_segments)])
+    off_theirs = np.abs(theirs * (255 if theirs.max() <= 1 else 1) - steps).max()
+    errors = validate(path)
+    print("\n".join([f"{path.name}: {seg.SegmentationType}, {seg.SegmentationFractionalType}, {len(steps)} segments, steps within "
+                     f"{off} (highdicom) and {off_theirs:.2g} (pydicom-seg), dciodvfy {len(errors)} errors"] + errors))
+    return int(off > 0) + int(off_theirs > 1e-3) + len(errors)
+
+
 def real(nnunet, folder, model, series):
     failed = 0
     with tempfile.TemporaryDirectory() as place:
@@ -135,10 +156,14 @@ def real(nnunet, folder, model, series):
             print(f"{source}: as SimpleITK {results[0]}, as dcm2niix {results[1]}")
         out = place / "out"
         subprocess.run([nnunet, "predict", "-i", folder, "-o", out, "-m", model, "-f", "0", "--no-mirroring",
-                        "--series", series, "--output-format", "nifti", "dicom-seg"], check=True)
+                        "--series", series, "--output-format", "nifti", "dicom-seg", "--fractional", "--save-probabilities"],
+                       check=True)
         for path in sorted(out.glob("*.dcm")):
             source = next(f for f in {f.parent for f in folder.rglob("*.dcm")}
-                          if "_".join(f.relative_to(folder).parts) == path.stem)
+                          if "_".join(f.relative_to(folder).parts) == path.stem.removesuffix("_probabilities"))
+            if path.stem.endswith("_probabilities"):
+                failed += fractions(path, source)
+                continue
             labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path.with_suffix(".nii.gz"))))
             results = [np.array_equal(by_highdicom(path, source), labels),
                        np.array_equal(by_pydicom_seg(path, read_series(source)), labels)]

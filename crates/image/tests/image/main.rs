@@ -4,8 +4,12 @@
 mod crop;
 #[cfg(all(feature = "dicom", feature = "nrrd", feature = "nifti", feature = "npz"))]
 mod dicom;
+#[cfg(all(feature = "dicom", feature = "nifti", feature = "npz"))]
+mod dicom_more;
 #[cfg(feature = "nifti")]
 mod errors;
+#[cfg(feature = "nifti")]
+mod extension;
 #[cfg(all(
     feature = "nifti",
     feature = "nrrd",

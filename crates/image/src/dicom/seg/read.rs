@@ -28,6 +28,8 @@ pub(super) enum Kind {
 pub struct DicomSeg {
     /// Its segments. Labels are the segment numbers; [`DicomSeg::to_labels`] uses what stands here.
     pub segments: Vec<DicomSegment>,
+    /// Series Instance UID, (0020,000E), of the series that it is about, if it says so.
+    pub series: Option<String>,
     pub(super) path: PathBuf,
     pub(super) kind: Kind,
     /// Number of each segment.
@@ -71,7 +73,9 @@ pub fn read_dicom_seg(path: &Path) -> Result<DicomSeg, ImageError> {
         Kind::Binary => (bits(path, &object, &frames)?, None),
         _ => (Vec::new(), Some(pixels::Frames::of(path, &object)?)),
     };
-    Ok(DicomSeg { segments, path: path.to_owned(), kind, numbers, frames, bits, values })
+    let referenced = items(&object, tags::REFERENCED_SERIES_SEQUENCE).first();
+    let series = referenced.map(|item| text(item, tags::SERIES_INSTANCE_UID)).filter(|uid| !uid.is_empty());
+    Ok(DicomSeg { segments, series, path: path.to_owned(), kind, numbers, frames, bits, values })
 }
 
 fn number(object: &InMemDicomObject, tag: Tag) -> Option<u16> {

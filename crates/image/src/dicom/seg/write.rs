@@ -7,9 +7,10 @@ use ndarray::{ArrayView2, ArrayView4, Axis};
 
 use crate::dicom::build::{Set, new_uid, write};
 use crate::dicom::colour::to_lab;
+use crate::dicom::grid::place;
 use crate::dicom::source::references;
 use crate::dicom::{DicomCode, DicomSegment, DicomSource, DicomTime, place_labels};
-use crate::{ImageError, LabelMap};
+use crate::{Geometry, ImageError, LabelMap};
 
 /// The largest fraction.
 const MOST: u8 = 255;
@@ -89,30 +90,51 @@ pub fn write_dicom_seg_fractional(
     source: &DicomSource,
     options: &SegOptions,
 ) -> Result<(), ImageError> {
+    let steps = probabilities.mapv(|p| (p.clamp(0.0, 1.0) * f32::from(MOST)).round() as u8);
+    write_dicom_seg_steps(path, steps.view(), &source.geometry, source, options)
+}
+
+/// As [`write_dicom_seg_fractional`], for probabilities that are already in steps from 0 to 255, on any grid (`geometry`) that has
+/// the voxels of the series in another order of axes.
+///
+/// # Errors
+/// Another shape, voxels other than those of the series, or a file that cannot be written.
+pub fn write_dicom_seg_steps(
+    path: &Path,
+    steps: ArrayView4<'_, u8>,
+    geometry: &Geometry,
+    source: &DicomSource,
+    options: &SegOptions,
+) -> Result<(), ImageError> {
     check(path, options)?;
     let [depth, rows, columns] = source.shape;
-    let expected = [options.segments.len(), depth, rows, columns];
-    if probabilities.shape() != expected {
-        let found = probabilities.shape();
-        return Err(ImageError::format(
-            path,
-            format!("probabilities of shape {found:?}, expected {expected:?}"),
-        ));
+    let mut expected = [depth, rows, columns];
+    let mut found: [usize; 3] = std::array::from_fn(|axis| steps.shape()[axis + 1]);
+    let shapes = (steps.shape()[0], found);
+    expected.sort_unstable();
+    found.sort_unstable();
+    if (shapes.0, found) != (options.segments.len(), expected) {
+        let reason = format!(
+            "probabilities of {} segments and {:?} voxels, expected {} and {:?}",
+            shapes.0,
+            shapes.1,
+            options.segments.len(),
+            source.shape
+        );
+        return Err(ImageError::format(path, reason));
     }
-    let kept = |p: f32| (p.clamp(0.0, 1.0) * f32::from(MOST)).round() as u8;
     let mut frames: Vec<Frame> = Vec::new();
-    for (segment, volume) in probabilities.outer_iter().enumerate() {
-        for (z, slice) in volume.outer_iter().enumerate() {
-            if slice.iter().any(|&p| kept(p) > 0) {
-                frames.push((segment, z));
-            }
+    let mut bytes = Vec::new();
+    for (segment, volume) in steps.outer_iter().enumerate() {
+        let volume = place(volume, geometry, &source.geometry, source.shape)?;
+        for (z, slice) in volume.outer_iter().enumerate().filter(|(_, slice)| slice.iter().any(|&v| v > 0)) {
+            frames.push((segment, z));
+            bytes.extend(slice.iter().copied());
         }
     }
-    let frames = in_order(frames, source);
-    let mut bytes = Vec::with_capacity(frames.len() * rows * columns);
-    for &(segment, z) in &frames {
-        let slice = probabilities.index_axis(Axis(0), segment).index_axis_move(Axis(0), z);
-        bytes.extend(slice.iter().map(|&p| kept(p)));
+    if frames.is_empty() {
+        frames = in_order(frames, source);
+        bytes.resize(frames.len() * rows * columns, 0);
     }
     let set = common(source, options, &frames, &bytes)
         .text(tags::SEGMENTATION_TYPE, VR::CS, "FRACTIONAL")
