@@ -35,6 +35,7 @@
 //! | --- | --- | --- |
 //! | `nifti` | yes | NIfTI files, and probabilities as NIfTI images |
 //! | `npz` | yes | probabilities as NumPy archives; ensembles, which read them |
+//! | `dicom` | no | DICOM series as cases: `Predictor::predict_dicom` |
 //! | `cuda`, `cudnn` | no | prediction on CUDA devices; see `nnunet-nn` |
 //! | `emulator` | no | a stand-in for a CUDA device, for tests; see `nnunet-nn` |
 
@@ -66,7 +67,11 @@ pub use evaluate::{
 pub use export::{Prediction, TakeSlab, export_logits, export_logits_channels_last, export_logits_in_slabs};
 pub use options::{Accumulator, PredictorOptions};
 pub use postprocess::{KeepLargest, Postprocessing, PostprocessingReport, determine_postprocessing};
-pub use predictor::{BatchOptions, CaseInput, ModelBytes, Predictor, SeeLogits, select_part};
+#[cfg(feature = "dicom")]
+pub use predictor::DicomPrediction;
+pub use predictor::{
+    BatchOptions, CaseInput, CaseSink, ModelBytes, Predictor, SeeLogits, TakeProbabilities, select_part,
+};
 pub use rank::{
     MethodRanking, MissingCases, RankOptions, Ranking, ScoreKind, ScoreTable, Stability, holm, kendall_tau,
     rank_methods, ranks, wilcoxon_greater,

@@ -7,8 +7,7 @@ use nnunet_preprocess::{CaseProperties, PreprocessedCase, Store};
 use super::Predictor;
 use super::batch::{BatchOptions, Outcome, Prepared};
 use super::case::CaseInput;
-use super::output::{Output, previous_file};
-use super::predicted::Results;
+use super::output::{CaseSink, Output, previous_file};
 use crate::InferError;
 
 /// The share of one of several runs among which cases are distributed: every `num_parts`-th case, from number
@@ -32,6 +31,13 @@ pub fn select_part<T: Clone>(cases: &[T], part_id: usize, num_parts: usize) -> R
 
 /// Looks at the name of a case, its logits `(channel, z, y, x)` on the network's grid, and what is known of it.
 pub type SeeLogits<'a> = dyn Fn(&str, ArrayView4<'_, f32>, &CaseProperties) + Sync + 'a;
+
+/// What happens to cases beside being written, or instead.
+#[derive(Clone, Copy, Default)]
+struct Hooks<'a> {
+    seen: Option<&'a SeeLogits<'a>>,
+    sink: Option<&'a CaseSink<'a>>,
+}
 
 /// Makes a case of its number ready for the network.
 type Prepare<'a> = &'a (dyn Fn(&Output<'_>, usize) -> Result<Prepared, InferError> + Sync);
@@ -72,8 +78,29 @@ impl Predictor {
                 error => error,
             })
         };
-        let results = self.predict_cases(&ids, out_dir, options, &prepare, None, progress);
+        let results = self.predict_cases(&ids, out_dir, options, &prepare, Hooks::default(), progress);
         cases.iter().map(|(id, _)| id.clone()).zip(results).collect()
+    }
+
+    /// Segments cases of these names that `input` reads by their number, as [`Predictor::predict_files`] does for files; what
+    /// comes of them goes to `sink`, and the probabilities that `options` ask for into `out_dir`.
+    ///
+    /// A case that fails does not stop the others: there is one result per case, in order.
+    pub fn predict_inputs(
+        &self,
+        ids: &[&str],
+        input: &(dyn Fn(usize) -> Result<CaseInput, InferError> + Sync),
+        out_dir: &Path,
+        options: &BatchOptions,
+        sink: &CaseSink<'_>,
+        progress: &(dyn Fn(Progress<'_>) + Sync),
+    ) -> Vec<Result<(), InferError>> {
+        let prepare = |_: &Output<'_>, case: usize| {
+            let input = input(case)?;
+            self.prepare(CaseInput { cancel: options.cancel.clone(), ..input })
+        };
+        let hooks = Hooks { seen: None, sink: Some(sink) };
+        self.predict_cases(ids, out_dir, options, &prepare, hooks, progress)
     }
 
     /// Segments preprocessed cases, as [`Predictor::predict_files`] does for files; what the final validation
@@ -124,7 +151,8 @@ impl Predictor {
             let case = load(ids[case])?;
             Ok(Prepared { case, region: None, cancel: options.cancel.clone() })
         };
-        let results = self.predict_cases(&ids, out_dir, &options, &prepare, seen, progress);
+        let hooks = Hooks { seen, sink: None };
+        let results = self.predict_cases(&ids, out_dir, &options, &prepare, hooks, progress);
         cases.iter().cloned().zip(results).filter_map(|(id, result)| Some((id, result.err()?))).collect()
     }
 
@@ -134,10 +162,10 @@ impl Predictor {
         out_dir: &Path,
         options: &BatchOptions,
         prepare: Prepare<'_>,
-        seen: Option<&SeeLogits<'_>>,
+        hooks: Hooks<'_>,
         progress: &(dyn Fn(Progress<'_>) + Sync),
     ) -> Vec<Result<(), InferError>> {
-        let output = match Output::new(self, out_dir, options) {
+        let output = match Output::new(self, out_dir, options, hooks.sink) {
             Ok(output) => output,
             Err(reason) => {
                 let failed = || InferError::Output { folder: out_dir.to_owned(), reason: reason.clone() };
@@ -156,7 +184,7 @@ impl Predictor {
         let mut done = 0;
         let mut finish = |case: usize, outcome: Outcome| {
             results[case] = outcome.and_then(|(predicted, properties)| {
-                if let Some(seen) = seen
+                if let Some(seen) = hooks.seen
                     && let Some(logits) = predicted.logits()?
                 {
                     seen(ids[case], logits.view(), &properties);
@@ -166,8 +194,7 @@ impl Predictor {
             done += 1;
             report(done, ids[case]);
         };
-        let wanted = if options.needs_probabilities() { Results::Streamed(out_dir) } else { Results::Labels };
-        self.pipeline(wanted, &mut next, &mut finish);
+        self.pipeline(output.wanted(), &mut next, &mut finish);
         results
     }
 }

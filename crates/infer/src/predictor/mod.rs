@@ -3,6 +3,8 @@
 mod batch;
 mod blocks;
 mod case;
+#[cfg(feature = "dicom")]
+mod dicom;
 mod files;
 mod model_bytes;
 mod model_folder;
@@ -16,8 +18,11 @@ mod single;
 
 pub use batch::BatchOptions;
 pub use case::CaseInput;
+#[cfg(feature = "dicom")]
+pub use dicom::DicomPrediction;
 pub use files::{SeeLogits, select_part};
 pub use model_bytes::ModelBytes;
+pub use output::{CaseSink, TakeProbabilities};
 pub use single::Predictor;
 
 #[cfg(feature = "npz")]

@@ -1,16 +1,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-#[cfg(feature = "npz")]
-use nnunet_image::LabelMap;
+use ndarray::ArrayView4;
 #[cfg(feature = "npz")]
 use nnunet_image::npz::Spill;
-use nnunet_image::{CaseReader, reader_by_name};
+use nnunet_image::{CaseReader, LabelMap, reader_by_name};
 #[cfg(feature = "npz")]
 use nnunet_preprocess::CaseFrame;
 use nnunet_preprocess::CaseProperties;
 
-use super::predicted::Predicted;
+use super::predicted::{Predicted, Results};
 #[cfg(feature = "npz")]
 use super::properties::Properties;
 use super::properties::with_ending;
@@ -23,6 +22,22 @@ pub(super) struct Output<'a> {
     pub(super) ending: &'a str,
     pub(super) reader: Arc<dyn CaseReader>,
     options: &'a BatchOptions,
+    sink: Option<&'a CaseSink<'a>>,
+}
+
+/// Gets the probabilities of a case of this name, `(channel, z, y, x)`, some planes of the image at a time, from the first to the
+/// last.
+pub type TakeProbabilities<'a> = dyn Fn(&str, ArrayView4<'_, f32>) -> Result<(), InferError> + Sync + 'a;
+
+/// Where the results of cases go instead of into files of the model's format; see [`Predictor::predict_inputs`].
+#[derive(Clone, Copy)]
+pub struct CaseSink<'a> {
+    /// Gets the segmentation of each case, after all of its probabilities, on the grid of its [`CaseInput`](crate::CaseInput).
+    pub labels: &'a (dyn Fn(&str, LabelMap) -> Result<(), InferError> + Sync),
+    /// Gets the probabilities, where they are wanted.
+    pub probabilities: Option<&'a TakeProbabilities<'a>>,
+    /// Whether what comes of a case is there, for [`BatchOptions::keep_existing`].
+    pub exists: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 impl<'a> Output<'a> {
@@ -32,6 +47,7 @@ impl<'a> Output<'a> {
         predictor: &'a Predictor,
         folder: &'a Path,
         options: &'a BatchOptions,
+        sink: Option<&'a CaseSink<'a>>,
     ) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("cannot write there: {error}");
         std::fs::create_dir_all(folder).map_err(failed)?;
@@ -52,7 +68,7 @@ impl<'a> Output<'a> {
                 "this build cannot write probabilities{form}; build with the feature `{feature}`"
             ));
         }
-        Ok(Self { folder, ending: &predictor.dataset.file_ending, reader, options })
+        Ok(Self { folder, ending: &predictor.dataset.file_ending, reader, options, sink })
     }
 
     fn file(&self, id: &str, ending: &str) -> PathBuf {
@@ -61,7 +77,18 @@ impl<'a> Output<'a> {
 
     pub(super) fn exists(&self, id: &str) -> bool {
         let probabilities = !self.options.save_probabilities || self.file(id, ".npz").is_file();
-        self.file(id, self.ending).is_file() && probabilities
+        let labels = self.sink.map_or_else(|| self.file(id, self.ending).is_file(), |sink| (sink.exists)(id));
+        labels && probabilities
+    }
+
+    /// What is wanted of the cases.
+    pub(super) fn wanted(&self) -> Results<'a> {
+        let taken = self.sink.is_some_and(|sink| sink.probabilities.is_some());
+        if taken || self.options.needs_probabilities() {
+            Results::Streamed(self.folder)
+        } else {
+            Results::Labels
+        }
     }
 
     /// Writes the files of a case; the segmentation comes last, so that where it is, all are.
@@ -72,14 +99,31 @@ impl<'a> Output<'a> {
         predicted: Predicted,
         properties: &CaseProperties,
     ) -> Result<(), InferError> {
+        let labels = self.labels(id, predictor, predicted, properties)?;
+        match self.sink {
+            Some(sink) => (sink.labels)(id, labels),
+            None => Ok(self.reader.write_labels(&self.file(id, self.ending), &labels)?),
+        }
+    }
+
+    /// The labels, when what is asked for beside them has been written and handed on.
+    fn labels(
+        &self,
+        id: &str,
+        predictor: &Predictor,
+        predicted: Predicted,
+        properties: &CaseProperties,
+    ) -> Result<LabelMap, InferError> {
+        let take = self.sink.and_then(|sink| sink.probabilities);
         #[cfg(feature = "npz")]
         if self.options.needs_probabilities() {
-            let labels = self.write_probabilities(id, predictor, predicted, properties)?;
-            return Ok(self.reader.write_labels(&self.file(id, self.ending), &labels)?);
+            return self.write_probabilities(id, predictor, predicted, properties, take);
         }
         let _ = properties;
-        let labels = predicted.finish(predictor)?.labels;
-        Ok(self.reader.write_labels(&self.file(id, self.ending), &labels)?)
+        match take {
+            Some(take) => predicted.stream(predictor, &mut |slab| take(id, slab)),
+            None => Ok(predicted.finish(predictor)?.labels),
+        }
     }
 
     /// Writes what is asked for beside the segmentation, slab by slab.
@@ -90,10 +134,14 @@ impl<'a> Output<'a> {
         predictor: &Predictor,
         predicted: Predicted,
         properties: &CaseProperties,
+        take: Option<&TakeProbabilities<'_>>,
     ) -> Result<LabelMap, InferError> {
         let heads = predictor.rules.num_heads();
         let mut spill = Spill::new(self.folder, heads)?;
         let labels = predicted.stream(predictor, &mut |slab| {
+            if let Some(take) = take {
+                take(id, slab)?;
+            }
             let slab = slab.as_standard_layout();
             let channels = slab.outer_iter().enumerate();
             let values: Vec<_> =

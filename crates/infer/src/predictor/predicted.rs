@@ -99,7 +99,6 @@ impl Predicted {
     }
 
     /// The labels, while `take` gets the probabilities slab by slab.
-    #[cfg_attr(not(feature = "npz"), allow(dead_code))]
     pub(super) fn stream(
         self,
         predictor: &Predictor,
