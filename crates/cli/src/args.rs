@@ -313,7 +313,7 @@ pub(crate) struct TrainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PredictArgs {
-    /// Folder of images, or image files (CASE_0000.nii.gz, CASE_0001.nii.gz, …)
+    /// Folder of images or of DICOM series, or image files (CASE_0000.nii.gz, CASE_0001.nii.gz, …)
     #[arg(short, long, required = true, num_args = 1.., value_name = "DIR|FILE")]
     pub(crate) input: Vec<PathBuf>,
     /// Folder for the segmentations
@@ -369,7 +369,10 @@ pub(crate) struct PredictArgs {
     /// What to write about DICOM series
     #[arg(long, value_enum, num_args = 1.., default_values_t = [OutputFormat::Nifti], help_heading = "DICOM")]
     pub(crate) output_format: Vec<OutputFormat>,
-    /// Coded terms per label for DICOM SEG, JSON as dcmqi has it
+    /// With `--output-format dicom-seg`: also CASE_probabilities.dcm, a DICOM SEG file of type FRACTIONAL
+    #[arg(long, help_heading = "DICOM")]
+    pub(crate) fractional: bool,
+    /// Mapping file: names, coded terms and colours of labels, for DICOM SEG and kept in the NIfTI files of DICOM series
     #[arg(long, value_name = "FILE", help_heading = "DICOM")]
     pub(crate) codes: Option<PathBuf>,
 }

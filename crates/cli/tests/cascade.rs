@@ -49,6 +49,8 @@ fn the_second_stage_continues_the_first() {
     }
     assert_clean(&sandbox.path(""));
 
+    a_series_goes_through_both_stages(&sandbox);
+
     // Segmentations on another grid are refused by name.
     for case in 0..5 {
         let seg = format!("preprocessed/{NAME}/nnUNetPlans_3d_lowres/case_{case:03}_seg.npy");
@@ -56,6 +58,40 @@ fn the_second_stage_continues_the_first() {
     }
     let error = sandbox.fail(&train("3d_cascade_fullres", "1"));
     assert!(error.contains("case_00") && error.contains("shape"), "{error}");
+}
+
+/// A DICOM series through the first stage and, from its NIfTI or its SEG file, through the second.
+fn a_series_goes_through_both_stages(sandbox: &Sandbox) {
+    let series =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../image/tests/golden/dicom/explicit");
+    let series = series.to_str().unwrap();
+    let path = |rest: &str| sandbox.path(rest).to_string_lossy().into_owned();
+    let model = |name: &str| path(&format!("results/{NAME}/nnUNetTrainer_5epochs__nnUNetPlans__{name}"));
+    let (low, cascade) = (model("3d_lowres"), model("3d_cascade_fullres"));
+    let predict = |out: &str, model: &str, more: &[&str]| {
+        let (out, options) = (path(out), ["--no-mirroring"]);
+        let command =
+            [&["predict", "-i", series, "-o", out.as_str(), "-m", model][..], &options, more].concat();
+        sandbox.run(&command)
+    };
+    let succeed = |out: &str, model: &str, more: &[&str]| {
+        let output = predict(out, model, more);
+        assert!(output.status.success(), "{}", common::text(&output.stderr));
+    };
+    succeed("low_nifti", &low, &["-f", "all"]);
+    succeed("low_seg", &low, &["-f", "all", "--output-format", "dicom-seg"]);
+    let (nifti, seg) = (path("low_nifti"), path("low_seg"));
+    succeed("from_nifti", &cascade, &["--previous-stage", &nifti]);
+    succeed("from_seg", &cascade, &["--previous-stage", &seg]);
+    let written = |folder: &str| std::fs::read(path(&format!("{folder}/explicit.nii.gz"))).unwrap();
+    assert_eq!(written("from_nifti"), written("from_seg"));
+    let said = |more: &[&str]| {
+        let output = predict("failed", &cascade, more);
+        assert_eq!(output.status.code(), Some(1));
+        common::text(&output.stderr)
+    };
+    assert!(said(&[]).contains("3d_lowres"));
+    assert!(said(&["--previous-stage", &path("raw")]).contains("explicit.nii.gz"));
 }
 
 #[test]

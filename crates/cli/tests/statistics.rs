@@ -211,6 +211,47 @@ fn names_colours_and_codes_are_written() {
 }
 
 #[test]
+fn names_colours_and_codes_are_kept_in_the_files() {
+    let sandbox = sandbox();
+    let read = || reader_for(".nii.gz", None).unwrap().read_labels(&sandbox.path("pred/b.nii.gz")).unwrap();
+    let labels = read();
+    let embed = "colours --dataset-json @dataset.json --codes @codes.json --embed @pred";
+    assert!(succeed(&sandbox, embed).contains("pred/b.nii.gz"));
+    assert_eq!(read(), labels);
+    let path = sandbox.path("pred/b.nii.gz");
+    let table = nnunet::embedded_label_table(&path).unwrap().unwrap();
+    assert_eq!((table.labels[1].name.as_str(), table.labels[1].colour), ("tumour", [1, 2, 3]));
+    assert_eq!(table.labels[1].kind.as_ref().unwrap().value, "108369006");
+    // Embedded twice, it is there once, beside what others have put there.
+    let mut extensions = nnunet::image::nifti_extensions(&path).unwrap();
+    extensions.push(nnunet::image::NiftiExtension { code: 4, data: b"<AFNI/>".to_vec() });
+    nnunet::image::set_nifti_extensions(&path, &extensions).unwrap();
+    succeed(&sandbox, embed);
+    let codes: Vec<i32> = nnunet::image::nifti_extensions(&path).unwrap().iter().map(|e| e.code).collect();
+    assert_eq!(codes, [4, 6]);
+    // Postprocessing hands it on, and previews take the colours from it.
+    std::fs::copy(sandbox.path("dataset.json"), sandbox.path("pred/dataset.json")).unwrap();
+    let step = json!({"postprocessing_fns": ["remove_all_but_largest_component_from_segmentation"],
+                      "postprocessing_kwargs": [{"labels_or_regions": [2]}]});
+    std::fs::write(sandbox.path("pp.json"), step.to_string()).unwrap();
+    succeed(&sandbox, "apply-postprocessing -i @pred -o @done --postprocessing @pp.json");
+    let done = nnunet::embedded_label_table(&sandbox.path("done/b.nii.gz")).unwrap();
+    assert_eq!(done.as_ref(), Some(&table));
+    write_labels(&sandbox.path("plain.nii.gz"), labels.data * 2);
+    std::fs::copy(sandbox.path("plain.nii.gz"), sandbox.path("named.nii.gz")).unwrap();
+    succeed(&sandbox, "colours --dataset-json @dataset.json --codes @codes.json --embed @named.nii.gz");
+    let picture = |labels: &str, more: &str| {
+        succeed(&sandbox, &format!("preview @img/b_0000.nii.gz @{labels} -o @{labels}.png {more}"));
+        std::fs::read(sandbox.path(&format!("{labels}.png"))).unwrap()
+    };
+    let named = picture("named.nii.gz", "");
+    assert_ne!(named, picture("plain.nii.gz", ""));
+    assert_eq!(named, picture("plain.nii.gz", "--dataset-json @dataset.json --codes @codes.json"));
+    fail(&sandbox, "colours --dataset-json @dataset.json --embed @codes.json", &["codes.json"]);
+    assert_clean(&sandbox.path(""));
+}
+
+#[test]
 fn a_preview_shows_the_largest_label_in_its_colour() {
     let sandbox = sandbox();
     let mapped = "--dataset-json @dataset.json --codes @codes.json";

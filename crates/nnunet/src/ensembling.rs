@@ -1,10 +1,13 @@
 //! What is done to folders of predictions.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nnunet_fingerprint::{DatasetJson, LabelRules};
-use nnunet_image::{CaseReader, Progress, reader_by_name, reader_for};
+use nnunet_image::{
+    CaseReader, NiftiExtension, Progress, nifti_extensions, reader_by_name, reader_for, set_nifti_extensions,
+};
 use nnunet_infer::{
     Ensemble, InferError, Postprocessing, PostprocessingReport, copy_descriptions, ensemble_cases,
 };
@@ -115,6 +118,23 @@ pub fn apply_postprocessing(
         total.store(p.total, std::sync::atomic::Ordering::Relaxed);
         progress(p);
     };
+    let kept = extensions(input, &file_ending);
     let failed = postprocessing.apply_to_folder(input, output, reader.as_ref(), &file_ending, &counted)?;
+    for (name, extensions) in kept {
+        let written = output.join(name);
+        if written.is_file() {
+            set_nifti_extensions(&written, &extensions)?;
+        }
+    }
     all_done(failed, total.into_inner())
+}
+
+/// The header extensions of the NIfTI files of a folder, of those that have any.
+fn extensions(folder: &Path, ending: &str) -> Vec<(OsString, Vec<NiftiExtension>)> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let nifti = files.filter(|name| ending.starts_with(".nii") && name.to_string_lossy().ends_with(ending));
+    // What is wrong with a file is told where its voxels are read.
+    let with = |name: OsString| Some((nifti_extensions(&folder.join(&name)).ok()?, name));
+    let found = nifti.filter_map(with).filter(|(extensions, _)| !extensions.is_empty());
+    found.map(|(extensions, name)| (name, extensions)).collect()
 }

@@ -7,7 +7,7 @@ use nnunet_image::fs::write_atomic;
 use nnunet_infer::count_labels;
 
 use crate::plot::{PlanesStyle, overlay_planes_in};
-use crate::statistics::{check_grids, reader_of};
+use crate::statistics::read_case;
 use crate::{Error, LabelTable};
 
 /// Draws an image with its labels as PNG: an axial, a coronal and a sagittal slice, each the one with the most of the largest label.
@@ -24,11 +24,11 @@ pub fn preview(
     size: usize,
     output: &Path,
 ) -> Result<(), Error> {
-    let reader = reader_of(labels)?;
-    let images = [image.to_owned()];
-    check_grids(reader.as_ref(), labels, &images)?;
-    let segmentation = reader.read_labels(labels)?;
-    let intensities = reader.read_images(&images)?.data.index_axis_move(Axis(0), 0);
+    let (segmentation, read) = read_case(labels, &[image.to_owned()], None)?;
+    let Some(read) = read else {
+        return Err(Error::Invalid(format!("{}: there is no image", image.display())));
+    };
+    let intensities = read.data.index_axis_move(Axis(0), 0);
     let counts = count_labels(segmentation.data.view());
     let largest = counts.into_iter().filter(|(label, _)| *label > 0).max_by_key(|(label, n)| (*n, -label));
     let mut spacing = segmentation.geometry.spacing;

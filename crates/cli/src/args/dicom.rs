@@ -36,9 +36,12 @@ pub(crate) enum DicomCommand {
         labels: PathBuf,
         #[command(flatten)]
         source: DicomSourceArgs,
-        /// Coded terms per label, JSON as dcmqi has it
+        /// Mapping file: names, coded terms and colours of labels
         #[arg(long, value_name = "FILE")]
         codes: Option<PathBuf>,
+        /// dataset.json that names the labels
+        #[arg(long, value_name = "FILE")]
+        dataset_json: Option<PathBuf>,
         /// The DICOM SEG file to write
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,

@@ -53,10 +53,13 @@ pub(crate) struct ColoursArgs {
     /// dataset.json that names the labels
     #[arg(long, value_name = "FILE")]
     pub(crate) dataset_json: PathBuf,
-    /// Mapping file: JSON object from label names to category, type and colour
+    /// Mapping file: names, coded terms and colours of labels
     #[arg(long, value_name = "FILE")]
     pub(crate) codes: Option<PathBuf>,
     /// What the files are called before their endings .label, .ctbl, .mitklabel.json and .labels.json
-    #[arg(short, long, value_name = "PREFIX")]
-    pub(crate) output: PathBuf,
+    #[arg(short, long, value_name = "PREFIX", required_unless_present = "embed")]
+    pub(crate) output: Option<PathBuf>,
+    /// Keep names, colours and codes in these NIfTI files, or in those of these folders, as a header extension
+    #[arg(long, num_args = 1.., value_name = "FILE|DIR")]
+    pub(crate) embed: Vec<PathBuf>,
 }

@@ -1,7 +1,7 @@
 //! DICOM series and DICOM SEG files.
 
-use anyhow::Result;
-use nnunet::image::{DicomSelector, dicom_series_below};
+use anyhow::{Result, bail};
+use nnunet::image::{DicomFolder, DicomSelector};
 
 use crate::args::{DicomCommand, DicomSourceArgs};
 
@@ -9,18 +9,26 @@ pub(crate) fn dicom(command: &DicomCommand) -> Result<()> {
     let series = |source: &DicomSourceArgs| source.series.clone().map(DicomSelector);
     match command {
         DicomCommand::List { folder } => {
-            for found in dicom_series_below(folder)? {
+            let DicomFolder { series, broken } = DicomFolder::read_below(folder)?;
+            for found in series {
                 let number = found.number.map_or_else(|| "-".to_owned(), |number| number.to_string());
                 let (modality, description) = (&found.modality, &found.description);
                 println!("{number}\t{modality}\t{description}\t{}\t{}", found.files.len(), found.uid);
+            }
+            for (_, error) in &broken {
+                eprintln!("error: {error}");
+            }
+            if !broken.is_empty() {
+                bail!("{} files cannot be read", broken.len());
             }
         }
         DicomCommand::Convert { source, output } => {
             nnunet::dicom_to_image(&source.source, series(source).as_ref(), output)?;
         }
-        DicomCommand::Seg { labels, source, codes, output } => {
+        DicomCommand::Seg { labels, source, codes, dataset_json, output } => {
             let series = series(source);
-            nnunet::labels_to_seg(labels, &source.source, series.as_ref(), codes.as_deref(), output)?;
+            let (dataset, codes) = (dataset_json.as_deref(), codes.as_deref());
+            nnunet::labels_to_seg(labels, &source.source, series.as_ref(), dataset, codes, output)?;
         }
         DicomCommand::Labels { seg, source, dataset_json, output } => {
             let series = series(source);

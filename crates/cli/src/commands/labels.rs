@@ -1,5 +1,7 @@
 //! What is in label files: numbers, pictures, names.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use nnunet::fingerprint::json;
 use nnunet::image::fs::write_atomic;
@@ -48,7 +50,8 @@ fn print_case(case: &CaseStatistics) {
 pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
     let table = match &args.dataset_json {
         Some(dataset) => LabelTable::read(dataset, args.codes.as_deref())?,
-        None => LabelTable::default(),
+        // What the file itself says, if it is a NIfTI file that says something.
+        None => nnunet::embedded_label_table(&args.labels).ok().flatten().unwrap_or_default(),
     };
     nnunet::preview(&args.image, &args.labels, &table, args.size.into(), &args.output)?;
     println!("{}", args.output.display());
@@ -57,9 +60,35 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
 
 pub(crate) fn colours(args: &ColoursArgs) -> Result<()> {
     let table = LabelTable::read(&args.dataset_json, args.codes.as_deref())?;
-    let files = nnunet::write_label_sidecars(&table, &args.output)?;
-    for path in [&files.itk_snap, &files.slicer, &files.mitk, &files.json] {
+    if let Some(prefix) = &args.output {
+        let files = nnunet::write_label_sidecars(&table, prefix)?;
+        for path in [&files.itk_snap, &files.slicer, &files.mitk, &files.json] {
+            println!("{}", path.display());
+        }
+    }
+    for path in nifti_files(&args.embed)? {
+        nnunet::embed_label_table(&path, &table)?;
         println!("{}", path.display());
     }
     Ok(())
+}
+
+/// These files, and the NIfTI files of these folders.
+fn nifti_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        for entry in std::fs::read_dir(path).with_context(|| path.display().to_string())? {
+            let entry = entry.with_context(|| path.display().to_string())?;
+            let name = entry.file_name().to_string_lossy().to_lowercase();
+            if name.ends_with(".nii") || name.ends_with(".nii.gz") {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }

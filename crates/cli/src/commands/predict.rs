@@ -35,14 +35,17 @@ pub(crate) fn predict(args: &PredictArgs, ui: Ui) -> Result<()> {
         num_parts,
         part_id,
     };
-    let asked =
-        !args.series.is_empty() || args.codes.is_some() || args.output_format != [OutputFormat::Nifti];
+    let asked = !args.series.is_empty()
+        || args.codes.is_some()
+        || args.fractional
+        || args.output_format != [OutputFormat::Nifti];
     let stage = ui.stage("predict");
     let report = if asked || nnunet::holds_dicom(&request) {
         let request = DicomPredictRequest {
             predict: request,
             series: args.series.iter().cloned().map(DicomSelector).collect(),
             outputs: args.output_format.iter().map(|&format| format.into()).collect(),
+            fractional: args.fractional,
             codes: args.codes.clone(),
         };
         nnunet::predict_dicom(&request, &|line| stage.say(line), &|progress| stage.update(progress))?

@@ -98,6 +98,8 @@ mod tests {
             colour: [1, 20, 255],
             category: None,
             kind: None,
+            modifier: None,
+            region: None,
         };
         let table =
             LabelTable { labels: vec![entry(3, "left \"big\"\nlobe"), entry(4, "")], regions: vec![] };

@@ -3,47 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use indexmap::IndexMap;
-use nnunet_fingerprint::{DatasetJson, LabelRules, LabelValue, json};
+use nnunet_fingerprint::{DatasetJson, LabelRules, LabelValue};
 use serde::{Deserialize, Serialize};
 
-use super::label_colour;
+use super::{Code, LabelCodes, LabelMapping, label_colour};
 use crate::Error;
-
-/// A term of a coding scheme, such as 10200004 of `SCT` (SNOMED CT): Liver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Code {
-    /// The code.
-    pub value: String,
-    /// The scheme it belongs to; SNOMED CT is `SCT`.
-    pub scheme: String,
-    /// What it says, in words.
-    pub meaning: String,
-}
-
-/// What a mapping file says about one label: a JSON object from label names to `category`, `type` and `colour`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct LabelCodes {
-    /// What kind of thing it is, such as Anatomical Structure.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<Code>,
-    /// What it is.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Code>,
-    /// Colour as RGB instead of [`label_colour`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub colour: Option<[u8; 3]>,
-}
-
-impl LabelCodes {
-    /// Reads a mapping file.
-    ///
-    /// # Errors
-    /// A file that cannot be read or has another form; the error names file, line and column.
-    pub fn read(path: &Path) -> Result<IndexMap<String, Self>, Error> {
-        Ok(json::read(path)?)
-    }
-}
 
 /// One label that segmentations of a data set hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +25,12 @@ pub struct LabelEntry {
     /// What it is.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Code>,
+    /// Which one of them, such as Left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifier: Option<Code>,
+    /// Where it is, if `kind` does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Code>,
 }
 
 /// A region: several labels under one name.
@@ -76,6 +46,12 @@ pub struct RegionEntry {
     /// What it is.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<Code>,
+    /// Which one of them, such as Left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modifier: Option<Code>,
+    /// Where it is, if `kind` does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Code>,
 }
 
 /// Names, colours and codes of a data set's labels.
@@ -92,10 +68,10 @@ impl LabelTable {
     /// The table of a data set, with the codes of a mapping file if there is one.
     ///
     /// # Errors
-    /// A file that cannot be read, labels against nnU-Net's rules, or a name in the mapping that the data set lacks.
+    /// A file that cannot be read, labels against nnU-Net's rules, or something in the mapping that the data set lacks.
     pub fn read(dataset_json: &Path, codes: Option<&Path>) -> Result<Self, Error> {
         let rules = DatasetJson::read(dataset_json)?.label_rules()?;
-        let read = codes.map(LabelCodes::read).transpose()?.unwrap_or_default();
+        let read = codes.map(LabelMapping::read).transpose()?.unwrap_or_default();
         let table = Self::new(&rules, &read);
         if let (Some(name), Some(codes)) = (table.unknown(&read), codes) {
             let known: Vec<String> = table.names().map(|name| format!("{name:?}")).collect();
@@ -109,20 +85,29 @@ impl LabelTable {
         Ok(table)
     }
 
-    /// The table of these labels; codes of other names are left aside.
-    pub fn new(rules: &LabelRules, codes: &IndexMap<String, LabelCodes>) -> Self {
-        let of = |name: &str| codes.get(name).cloned().unwrap_or_default();
+    /// The table of these labels; codes of others are left aside.
+    pub fn new(rules: &LabelRules, codes: &LabelMapping) -> Self {
+        let of =
+            |name: &str, label| codes.of(name, label).map(|(_, codes)| codes.clone()).unwrap_or_default();
         let written: BTreeSet<i16> = rules.foreground_labels().iter().copied().collect();
         let labels = written.into_iter().filter_map(|value| {
             let name = label_name(rules, value);
-            let LabelCodes { category, kind, colour } = of(&name);
-            Some(LabelEntry { value, colour: colour.or(label_colour(value))?, name, category, kind })
+            let LabelCodes { category, kind, modifier, region, colour, .. } = of(&name, Some(value));
+            Some(LabelEntry {
+                value,
+                colour: colour.or(label_colour(value))?,
+                name,
+                category,
+                kind,
+                modifier,
+                region,
+            })
         });
         let regions = rules.names().iter().filter(|(_, value)| value.labels().len() > 1);
         let region = |(name, value): (&String, &LabelValue)| {
-            let LabelCodes { category, kind, .. } = of(name);
+            let LabelCodes { category, kind, modifier, region, .. } = of(name, None);
             let labels = value.labels().iter().filter_map(|&label| i16::try_from(label).ok()).collect();
-            RegionEntry { name: name.clone(), labels, category, kind }
+            RegionEntry { name: name.clone(), labels, category, kind, modifier, region }
         };
         Self { labels: labels.collect(), regions: regions.map(region).collect() }
     }
@@ -138,9 +123,13 @@ impl LabelTable {
         labels.chain(self.regions.iter().map(|region| region.name.as_str()))
     }
 
-    /// The first coded name that is none of the table's; mappings may say something about the background.
-    fn unknown<'a>(&self, codes: &'a IndexMap<String, LabelCodes>) -> Option<&'a String> {
-        codes.keys().find(|coded| *coded != "background" && self.names().all(|name| name != *coded))
+    /// The first coded name that is none of the table's, nor its number; mappings may say something about the background.
+    fn unknown<'a>(&self, codes: &'a LabelMapping) -> Option<&'a String> {
+        let known = |(name, codes): &&(String, LabelCodes)| match codes.label {
+            Some(label) => self.labels.iter().any(|entry| entry.value == label),
+            None => *name == "background" || self.names().any(|own| own == name),
+        };
+        codes.entries.iter().find(|entry| !known(entry)).map(|(name, _)| name)
     }
 }
 
@@ -164,12 +153,13 @@ mod tests {
     #[test]
     fn codes_and_colours_of_a_mapping_are_taken() {
         let rules = rules(r#"{"background": 0, "liver": 1, "tumour": 2, "ignore": 3}"#, None);
-        let codes: IndexMap<String, LabelCodes> = serde_json::from_str(
+        let codes: indexmap::IndexMap<String, LabelCodes> = serde_json::from_str(
             r#"{"liver": {"category": {"value": "123037004", "scheme": "SCT", "meaning": "Anatomical Structure"},
                           "type": {"value": "10200004", "scheme": "SCT", "meaning": "Liver"}, "colour": [221, 130, 101]}}"#,
         )
         .unwrap();
-        let table = LabelTable::new(&rules, &codes);
+        let mapping = LabelMapping { entries: codes.into_iter().collect() };
+        let table = LabelTable::new(&rules, &mapping);
         let names: Vec<&str> = table.names().collect();
         assert_eq!(names, ["liver", "tumour"]);
         assert_eq!(table.labels[0].kind.as_ref().unwrap().meaning, "Liver");
@@ -184,7 +174,7 @@ mod tests {
     fn labels_of_regions_are_named_after_the_smallest() {
         let rules =
             rules(r#"{"background": 0, "whole": [1, 2, 3], "core": [2, 3], "active": 3}"#, Some(&[1, 2, 3]));
-        let table = LabelTable::new(&rules, &IndexMap::new());
+        let table = LabelTable::new(&rules, &LabelMapping::default());
         let names: Vec<&str> = table.names().collect();
         assert_eq!(names, ["whole (label 1)", "core (label 2)", "active", "whole", "core"]);
         assert_eq!(table.regions[1].labels, [2, 3]);

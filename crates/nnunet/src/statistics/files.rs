@@ -19,6 +19,9 @@ pub(super) struct CaseFiles {
 /// Name of a file without and with its ending: the longest one that there is a reader for.
 fn ending(path: &Path) -> Option<(String, String)> {
     let name = path.file_name()?.to_string_lossy().into_owned();
+    if let Some(stem) = name.strip_suffix(".dcm").filter(|stem| cfg!(feature = "dicom") && !stem.is_empty()) {
+        return Some((stem.to_owned(), ".dcm".to_owned()));
+    }
     let dots = name.match_indices('.').map(|(at, _)| at);
     let at = dots.into_iter().find(|&at| at > 0 && reader_for(&name[at..], None).is_ok())?;
     Some((name[..at].to_owned(), name[at..].to_owned()))
@@ -67,6 +70,8 @@ fn case(labels: PathBuf, images: &CaseImages) -> Result<CaseFiles, Error> {
     let images = match images {
         CaseImages::None => Vec::new(),
         CaseImages::Files(images) => images.clone(),
+        // The series that a DICOM SEG file names is looked for when it is read.
+        CaseImages::Folder(folder) if ending == ".dcm" => vec![folder.clone()],
         CaseImages::Folder(folder) => {
             let found = list_cases(folder, &ending)?.into_iter().find(|(id, _)| *id == case);
             found.map(|(_, files)| files).filter(|files| !files.is_empty()).ok_or_else(|| Error::Missing {
@@ -76,7 +81,7 @@ fn case(labels: PathBuf, images: &CaseImages) -> Result<CaseFiles, Error> {
             })?
         }
     };
-    if let Some(missing) = images.iter().find(|path| !path.is_file()) {
+    if let Some(missing) = images.iter().find(|path| !path.exists()) {
         let hint = "expected the image of the label file";
         return Err(Error::Missing { what: "image", path: missing.clone(), hint });
     }
@@ -92,6 +97,17 @@ fn label_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
             files.push(path);
         }
     }
+    // Predictions may be there as DICOM SEG files and as images, with probabilities beside them.
+    let stems: Vec<Option<(String, String)>> = files.iter().map(|path| ending(path)).collect();
+    let is_there = |stem: &str, seg: bool| {
+        stems.iter().flatten().any(|(other, kind)| other == stem && (seg || kind != ".dcm"))
+    };
+    let again = |(stem, kind): &(String, String)| {
+        let case = stem.split_once("_probabilities").map(|(case, _)| case);
+        case.is_some_and(|case| is_there(case, true)) || (kind == ".dcm" && is_there(stem, false))
+    };
+    let mut kept = stems.iter().map(|found| !found.as_ref().is_some_and(again));
+    files.retain(|_| kept.next().unwrap_or(true));
     if files.is_empty() {
         return Err(Error::Missing {
             what: "label file",

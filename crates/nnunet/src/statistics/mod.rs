@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
 use nnunet_fingerprint::{Class, DatasetJson, LabelRules};
-use nnunet_image::Progress;
+use nnunet_image::{Image, LabelMap, Progress};
 use nnunet_infer::{LabelStatistics, count_labels, label_statistics};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use files::check_grids;
+pub(crate) use files::reader_of;
 use files::{CaseFiles, find_cases};
-pub(crate) use files::{check_grids, reader_of};
 
 /// Cases that are in memory at a time.
 const AT_ONCE: usize = 4;
@@ -163,21 +164,37 @@ impl Names {
     }
 }
 
+/// Labels and their image on the same grid.
+pub(crate) fn read_case(
+    labels: &Path,
+    images: &[PathBuf],
+    dataset: Option<&DatasetJson>,
+) -> Result<(LabelMap, Option<Image>), Error> {
+    #[cfg(feature = "dicom")]
+    if let Some(found) = crate::dicom::read_pair(labels, images, dataset)? {
+        return Ok(found);
+    }
+    let _ = dataset;
+    let reader = reader_of(labels)?;
+    check_grids(reader.as_ref(), labels, images)?;
+    let found = reader.read_labels(labels)?;
+    let image = if images.is_empty() { None } else { Some(reader.read_images(images)?) };
+    Ok((found, image))
+}
+
 /// Statistics of a case, and how many channels it has.
 fn measure(files: &CaseFiles, names: &Names) -> Result<(CaseStatistics, usize), Error> {
-    let reader = reader_of(&files.labels)?;
-    check_grids(reader.as_ref(), &files.labels, &files.images)?;
-    let labels = reader.read_labels(&files.labels)?;
+    let (labels, image) =
+        read_case(&files.labels, &files.images, names.found.as_ref().map(|(_, json, _)| json))?;
     let present: Vec<i16> = count_labels(labels.data.view()).into_keys().collect();
     let classes = names.classes(&files.labels, &present)?;
-    let image = if files.images.is_empty() { None } else { Some(reader.read_images(&files.images)?.data) };
-    let channels = image.as_ref().map_or(0, |image| image.dim().0);
+    let channels = image.as_ref().map_or(0, |image| image.data.dim().0);
     if image.is_some() {
         names.check_channels(files, channels)?;
     }
     let list: Vec<Class> = classes.values().cloned().collect();
     let found =
-        label_statistics(labels.data.view(), image.as_ref().map(|i| i.view()), &labels.geometry, &list)?;
+        label_statistics(labels.data.view(), image.as_ref().map(|i| i.data.view()), &labels.geometry, &list)?;
     let text = |path: &PathBuf| path.to_string_lossy().into_owned();
     let case = CaseStatistics {
         case: files.case.clone(),
