@@ -5,10 +5,12 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{NAME, Sandbox, assert_clean, files, text};
-use ndarray::{Array3, Axis};
+use ndarray::{Array3, ArrayD, Axis};
 use nnunet::embedded_label_table;
 use nnunet::image::npz::read_npz_f32;
 use nnunet::image::{LabelMap, read_dicom_seg, read_dicom_source, reader_by_name};
+use nnunet::infer::{Predictor, PredictorOptions};
+use nnunet::nn::{Compute, DeviceSpec, device};
 
 /// What the patient module of the drawn series holds, in lower case.
 const PATIENT: [&str; 2] = ["secret", "19010203"];
@@ -66,8 +68,7 @@ fn labels(path: &Path) -> LabelMap {
 }
 
 /// The label of each voxel as a reader of fractions in steps of 1/255 finds it.
-fn most_likely(npz: &Path) -> Array3<i16> {
-    let probabilities = read_npz_f32(npz, "probabilities").unwrap();
+fn most_likely(probabilities: &ArrayD<f32>) -> Array3<i16> {
     let steps = probabilities.mapv(|p| (p.clamp(0.0, 1.0) * 255.0).round() as i32);
     let shape = [1, 2, 3].map(|axis| steps.shape()[axis]);
     Array3::from_shape_fn(shape, |(z, y, x)| {
@@ -118,10 +119,11 @@ fn probabilities_ensembles_and_codes_of_series() {
     let written = labels(&one.join("a.nii.gz"));
     assert_eq!(on_series(&one.join("a.dcm")), written.data);
     assert!(written.geometry.largest_distance(source.geometry(), source.shape()) < 1e-4);
+    let stored = read_npz_f32(&one.join("a.npz"), "probabilities").unwrap();
     // Exclusive labels have no fraction of the background.
     let fractions = read_dicom_seg(&one.join("a_probabilities.dcm")).unwrap();
     assert_eq!(fractions.segments.len(), 4);
-    assert_eq!(on_series(&one.join("a_probabilities.dcm")), most_likely(&one.join("a.npz")));
+    assert_eq!(on_series(&one.join("a_probabilities.dcm")), most_likely(&stored));
     // Names, codes and colours are in both.
     let seg = read_dicom_seg(&one.join("a.dcm")).unwrap();
     assert_eq!((seg.segments[0].name.as_str(), seg.segments[0].kind.value.as_str()), ("liver", "10200004"));
@@ -138,12 +140,53 @@ fn probabilities_ensembles_and_codes_of_series() {
     );
     assert_eq!(on_series(&sandbox.path("both.dcm")), written.data);
     same_numbers_and_pictures(&sandbox);
+    library_agrees(&sandbox, &model);
     // What is there is left alone.
     let when = || std::fs::metadata(one.join("a.dcm")).unwrap().modified().unwrap();
     let before = when();
     predict("one", &format!("{all} --continue"));
     assert_eq!(when(), before);
     assert_clean(&sandbox.path(""));
+}
+
+/// The library gives the same labels and probabilities, on the grid of the series, also where the model's images are turned.
+fn library_agrees(sandbox: &Sandbox, model: &str) {
+    let turned = sandbox.path("turned_model");
+    std::fs::create_dir_all(turned.join("fold_0")).unwrap();
+    for file in files(Path::new(model)) {
+        let rest = file.strip_prefix(model).unwrap();
+        if rest.components().count() == 1 || rest.ends_with("checkpoint_final.safetensors") {
+            std::fs::copy(&file, turned.join(rest)).unwrap();
+        }
+    }
+    let plans = std::fs::read_to_string(turned.join("plans.json")).unwrap();
+    let other = plans.replace("SimpleITKIO", "NibabelIOWithReorient");
+    assert_ne!(plans, other);
+    std::fs::write(turned.join("plans.json"), other).unwrap();
+    let series = files(&sandbox.path("series/a"));
+    for (model, out) in [(Path::new(model), "straight"), (&turned, "turned")] {
+        let shown = model.display();
+        succeed(
+            sandbox,
+            &format!(
+                "predict -i @series -o @{out} -m {shown} --no-mirroring --output-format dicom-seg --fractional"
+            ),
+        );
+        let options = PredictorOptions { use_mirroring: false, ..PredictorOptions::default() };
+        let Compute { device, .. } = device(&DeviceSpec::Cpu).unwrap();
+        let predictor = Predictor::open(model, None, None, options, device).unwrap();
+        let found = predictor.predict_dicom(std::slice::from_ref(&series), None, true, &|_| {}).unwrap();
+        let (geometry, shape) = (found.source.geometry(), found.source.shape());
+        let written = |name: &str| {
+            let path = sandbox.path(&format!("{out}/{name}"));
+            read_dicom_seg(&path).unwrap().to_labels_on(geometry, shape).unwrap()
+        };
+        assert_eq!(written("a.dcm"), found.labels, "{out}");
+        let fractions = most_likely(&found.probabilities.unwrap().into_dyn());
+        assert_eq!(written("a_probabilities.dcm").data, fractions, "{out}");
+        let far = predictor.predict_dicom(&[], None, false, &|_| {}).unwrap_err().to_string();
+        assert!(far.contains("no file given"), "{far}");
+    }
 }
 
 /// Statistics and pictures of a SEG file and its series are those of the image files.
