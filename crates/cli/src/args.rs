@@ -291,6 +291,9 @@ pub(crate) struct TrainArgs {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    /// Train on this many CUDA devices together, numbered from 0: each computes a share of every batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) gpus: Option<u32>,
     /// Keep a third of the activations and make the others again: less memory, a fifth more time, the same numbers (CPU)
     #[arg(long)]
     pub(crate) recompute: bool,

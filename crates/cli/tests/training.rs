@@ -33,6 +33,14 @@ fn folds_beyond_the_splits_are_drawn_and_odd_ones_refused() {
         assert!(!output.status.success() && stderr.contains(odd), "{odd}: {stderr}");
     }
 
+    // Several devices: contradicted, and not to be had.
+    let error = sandbox.fail(&train("0", &["--gpus", "2", "--device", "cpu"]));
+    assert!(error.contains("--gpus") && error.contains("--device cpu"), "{error}");
+    if !cfg!(feature = "cuda") {
+        let error = sandbox.fail(&train("0", &["--gpus", "2"]));
+        assert!(error.contains("of 2 devices") && error.contains("no CUDA support"), "{error}");
+    }
+
     // Preprocessed cases of other plans.
     edit(&sandbox.path(&format!("preprocessed/{NAME}/nnUNetPlans.json")), |plans| {
         plans["configurations"]["3d_fullres"]["spacing"] = json!([3.0, 1.0, 1.0]);

@@ -31,6 +31,7 @@
 //! | --- | --- | --- |
 //! | `cuda` | no | networks on CUDA devices ([`device`]); needs no CUDA toolkit to build |
 //! | `cudnn` | no | `cuda`, with the convolutions of cuDNN 9 |
+//! | `nccl` | no | `cuda`, and training on several devices with NCCL 2 |
 //! | `emulator` | no | a stand-in for a CUDA device that runs its kernels on the CPU, for tests; needs a C++ compiler |
 
 pub mod blocks;

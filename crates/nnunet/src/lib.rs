@@ -41,6 +41,7 @@
 //! | `mpi` | no | data-parallel training over MPI |
 //! | `cuda` | no | training and prediction on CUDA devices; needs no CUDA toolkit to build |
 //! | `cudnn` | no | `cuda`, with the convolutions of cuDNN 9 |
+//! | `nccl` | no | `cuda`, and training on several devices with NCCL 2 |
 //! | `emulator` | no | a stand-in for a CUDA device, for tests; see `nnunet-nn` |
 
 mod checkpoints;

@@ -36,7 +36,8 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `mpi` | no | [`Cluster::from_environment`] over MPI; needs an MPI library with its compiler wrapper, and libclang |
-//! | `cuda` | no | candle with CUDA; see `nnunet-nn` |
+//! | `cuda`, `cudnn` | no | training on CUDA devices; see `nnunet-nn` |
+//! | `nccl` | no | training on several of them with NCCL 2; without it they exchange gradients through the host |
 
 mod augmentation;
 mod callback;

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use nnunet::image::Progress;
+use nnunet::nn::DeviceSpec;
 use nnunet::train::{
     Cluster, Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback, TrainOptions,
+    local_cluster,
 };
 use nnunet::{Folders, TrainReport, TrainRequest};
 
@@ -15,15 +17,24 @@ use crate::commands::{device_spec, project};
 use crate::ui::{Stage, Ui};
 
 pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
-    let cluster = Cluster::from_environment()?;
-    let result = train_share(args, folders, ui, &cluster);
-    if let Err(error) = &result {
-        cluster.leave(&format!("{error:#}"));
-    }
-    let report = result?;
-    if !cluster.is_first() {
-        return Ok(());
-    }
+    let stop = StopToken::default();
+    stop_on_interrupt(stop.clone())?;
+    let work = |cluster: &Cluster, device| train_share(args, folders, ui, (cluster, &stop), device);
+    let report = match args.gpus {
+        Some(gpus) if gpus > 1 => on_gpus(gpus as usize, args, &work)?,
+        _ => {
+            let cluster = Cluster::from_environment()?;
+            let result = device_of(args, &cluster).and_then(|device| work(&cluster, device));
+            if let Err(error) = &result {
+                cluster.leave(&format!("{error:#}"));
+            }
+            let report = result?;
+            if !cluster.is_first() {
+                return Ok(());
+            }
+            report
+        }
+    };
     let Some(scores) = report.validation else {
         bail!("stopped before the end of training; continue with --resume");
     };
@@ -32,20 +43,78 @@ pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
     Ok(())
 }
 
-/// The work of this process.
-fn train_share(args: &TrainArgs, folders: &Folders, ui: Ui, cluster: &Cluster) -> Result<TrainReport> {
+/// Where this rank computes: several ranks of one machine that leave the choice open take one CUDA device each.
+fn device_of(args: &TrainArgs, cluster: &Cluster) -> Result<DeviceSpec> {
+    let asked = match args.gpus {
+        Some(_) => only_device(args, 0)?,
+        None => device_spec(&args.compute)?,
+    };
+    Ok(match (asked, cluster.local_rank()) {
+        (DeviceSpec::Auto, Some(rank)) if cluster.size() > 1 && cfg!(feature = "cuda") => {
+            DeviceSpec::Cuda(rank)
+        }
+        _ => asked,
+    })
+}
+
+/// The CUDA device of this number, for `--gpus`.
+fn only_device(args: &TrainArgs, number: usize) -> Result<DeviceSpec> {
+    match device_spec(&args.compute)? {
+        DeviceSpec::Auto | DeviceSpec::Cuda(0) => Ok(DeviceSpec::Cuda(number)),
+        other => bail!("--gpus takes the CUDA devices from number 0 on, so --device {other} contradicts it"),
+    }
+}
+
+/// One rank for each of the first CUDA devices, in threads of this process. A rank that fails ends the process: the others may
+/// wait for its device.
+fn on_gpus(
+    gpus: usize,
+    args: &TrainArgs,
+    work: &(dyn Fn(&Cluster, DeviceSpec) -> Result<TrainReport> + Sync),
+) -> Result<TrainReport> {
+    only_device(args, 0)?;
+    if Cluster::from_environment()?.size() > 1 {
+        bail!("--gpus {gpus} with several processes: start one for each device, without --gpus");
+    }
+    let rank =
+        |cluster: &Cluster| -> Result<TrainReport> { work(cluster, only_device(args, cluster.rank())?) };
+    let end = |cluster: &Cluster, error: &anyhow::Error| {
+        eprintln!("error: cuda:{} of {gpus} devices: {error:#}", cluster.rank());
+        std::process::exit(1);
+    };
+    std::thread::scope(|scope| {
+        let mut clusters = local_cluster(gpus).into_iter();
+        let first = clusters.next().unwrap_or_default();
+        for cluster in clusters {
+            scope.spawn(move || {
+                if let Err(error) = rank(&cluster) {
+                    end(&cluster, &error);
+                }
+            });
+        }
+        rank(&first).inspect_err(|error| end(&first, error))
+    })
+}
+
+/// The work of one rank.
+fn train_share(
+    args: &TrainArgs,
+    folders: &Folders,
+    ui: Ui,
+    (cluster, stop): (&Cluster, &StopToken),
+    device: DeviceSpec,
+) -> Result<TrainReport> {
     let project = project(&args.dataset, folders)?;
     let request = TrainRequest {
         plans_name: args.plans_name.clone(),
         configuration: args.configuration.clone(),
         fold: args.fold.parse()?,
-        options: TrainOptions { cluster: cluster.clone(), ..options(args)? },
-        device: device_spec(&args.compute)?,
+        options: TrainOptions { cluster: cluster.clone(), stop: stop.clone(), ..options(args)? },
+        device,
         resume: args.resume,
         validate_only: args.validate_only,
         save_probabilities: args.save_probabilities,
     };
-    stop_on_interrupt(request.options.stop.clone())?;
     let mut bars = Bars { ui, stage: None, pace: Pace::new(&request.options) };
     let validation = ui.stage("validation");
     let report = project.train(&request, &mut bars, &|progress| validation.update(progress))?;

@@ -217,6 +217,32 @@ impl<'a> View<'a> {
         Ok(values)
     }
 
+    /// The kind of its values.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The values of an f64 array, once all work is done.
+    ///
+    /// # Errors
+    /// The device failed, or the array holds other numbers.
+    pub fn to_f64(self) -> Result<Vec<f64>, NnError> {
+        self.expect(Kind::F64)?;
+        let mut values = vec![0.0; self.len];
+        self.engine.read(self.pointer, bytemuck::cast_slice_mut(&mut values))?;
+        Ok(values)
+    }
+
+    /// Replaces the values of an f64 array.
+    ///
+    /// # Errors
+    /// Another number of values, or the device failed.
+    pub fn write_f64(&self, values: &[f64]) -> Result<(), NnError> {
+        self.expect(Kind::F64)?;
+        self.holds(values.len())?;
+        self.engine.write(self.pointer, bytemuck::cast_slice(values))
+    }
+
     pub(crate) fn expect(&self, kind: Kind) -> Result<(), NnError> {
         if self.kind != kind {
             return Err(NnError::Unsupported(format!("an array of {:?}, expected {kind:?}", self.kind)));

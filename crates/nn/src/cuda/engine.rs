@@ -1,5 +1,6 @@
 //! What a device does for the engine.
 
+use super::exchange::Exchange;
 use crate::NnError;
 use crate::kernels::{ConvGeometry, Dims};
 
@@ -201,6 +202,23 @@ pub trait Engine: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// The device failed.
     fn convolve(&self, convolution: &Convolution) -> Result<bool, NnError>;
+
+    /// Bytes by which other devices find this one, to add up values without the host; none where devices cannot.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn invite(&self) -> Result<Option<Vec<u8>>, NnError> {
+        Ok(None)
+    }
+
+    /// Joins the device that [invited](Engine::invite) as number `rank` of `size`; all of them join at the same time.
+    ///
+    /// # Errors
+    /// Devices cannot exchange values, other bytes than those of an invitation, or the device failed.
+    fn join(&self, invitation: &[u8], rank: usize, size: usize) -> Result<Box<dyn Exchange>, NnError> {
+        let _ = (invitation, rank, size);
+        Err(NnError::Unsupported(format!("{} does not exchange values with other devices", self.name())))
+    }
 }
 
 impl Argument {

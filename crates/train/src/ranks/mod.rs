@@ -89,6 +89,12 @@ impl Cluster {
         self.0.rank()
     }
 
+    /// Number of this process among those on this machine, as `mpirun` or a scheduler tells it.
+    pub fn local_rank(&self) -> Option<usize> {
+        let names = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
+        names.iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
+    }
+
     /// How many ranks there are.
     pub fn size(&self) -> usize {
         self.0.size()

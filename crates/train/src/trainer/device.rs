@@ -54,9 +54,6 @@ impl OnDevice {
         let OptimiserKind::Sgd { momentum } = options.optimiser else {
             return Err(host_only("optimiser", "Adam", "SGD; train with --device cpu"));
         };
-        if !options.cluster.is_alone() {
-            return Err(host_only("cluster", "several ranks", "one; train on several with --device cpu"));
-        }
         if options.recompute {
             return Err(host_only("recompute", "true", "false; recompute with --device cpu"));
         }
@@ -74,6 +71,7 @@ impl OnDevice {
             let name = name.strip_prefix("momentum.").unwrap_or(&name);
             device.set_momentum(parameters, name, &tensor.flatten_all()?.to_vec1::<f32>()?)?;
         }
+        super::device_share::join(&mut device, &options.cluster, maker)?;
         Ok(Self {
             network: device,
             table: table(accelerator, &loss.rules)?,
@@ -159,6 +157,14 @@ impl OnDevice {
         let [batch, z, y, x, _] = batch.shape;
         let shape = (batch, z, y, x, self.table.channels);
         Ok((f64::from(output.loss), Tensor::from_vec(output.logits, shape, &Device::Cpu)?))
+    }
+
+    /// The 2-norm of the weights.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub(super) fn weight_norm(&self) -> Result<f32, TrainError> {
+        Ok(self.network.weight_norm()?)
     }
 
     /// Copies weights and momenta back.

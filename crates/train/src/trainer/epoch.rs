@@ -189,6 +189,11 @@ impl Trainer {
         if self.options.cluster.is_alone() {
             return Ok(());
         }
+        #[cfg(any(feature = "cuda", feature = "emulator"))]
+        if let Some(device) = &self.on_device {
+            let norm = f64::from(device.weight_norm()?);
+            return self.options.cluster.must_agree("norms of the weights", &[norm]);
+        }
         let mut sum = 0.0;
         for var in self.parameters.vars() {
             sum +=

@@ -4,6 +4,8 @@
 mod device;
 #[cfg(any(feature = "cuda", feature = "emulator"))]
 mod device_augment;
+#[cfg(any(feature = "cuda", feature = "emulator"))]
+mod device_share;
 mod engine;
 mod epoch;
 mod folder;

@@ -12,7 +12,7 @@ use nnunet_train::{
     Trainer,
 };
 
-fn emulated() -> Option<Accelerator> {
+pub(crate) fn emulated() -> Option<Accelerator> {
     if !Emulator::is_there() {
         println!("skipped: no C++ compiler, so no emulated device");
         return None;

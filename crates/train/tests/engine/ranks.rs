@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::device::emulated;
 use crate::drawn::{options, setup};
 use crate::runs::{fold, weights};
 use crate::variants::regions_and_ignore_setup;
+use nnunet_nn::Precision;
 use nnunet_train::{
     Cluster, Control, EpochRecord, StopToken, TrainCallback, TrainError, TrainOptions, TrainSetup,
     TrainSummary, Trainer, local_cluster,
@@ -89,6 +91,40 @@ fn regions_and_ignored_voxels_are_shared_as_well() {
     };
     let found = distance(&run(local_cluster(2)), &run(vec![Cluster::default()]));
     assert!(found < 1e-4, "{found}");
+}
+
+#[test]
+fn devices_that_share_batches_train_to_the_weights_of_one() {
+    let Some(accelerator) = emulated() else { return };
+    let options = TrainOptions { epochs: 1, precision: Precision::F32, ..options() };
+    let options = TrainOptions { accelerator: Some(accelerator), ..options };
+    let run = |clusters: Vec<Cluster>, regions: bool, batch_dice: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |cluster| {
+            let options = TrainOptions { cluster, ..options.clone() };
+            let mut setup = match regions {
+                true => regions_and_ignore_setup(&fold(&folder), options),
+                false => setup(&fold(&folder), options),
+            };
+            if let Some(configuration) = setup.plans.configurations.get_mut("2d") {
+                configuration.insert("batch_dice".to_owned(), batch_dice.into());
+            }
+            setup
+        };
+        train(clusters, &make, false).into_iter().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    for (regions, batch_dice) in [(false, true), (false, false), (true, true)] {
+        let alone = run(vec![Cluster::default()], regions, batch_dice);
+        let ranks = run(local_cluster(2), regions, batch_dice);
+        // Sums in another order: the weights agree to 1e-4, those of the ranks to the last bit.
+        let found = distance(&ranks[0].0, &alone[0].0);
+        assert!(found < 1e-4, "regions {regions}, batch Dice {batch_dice}: {found}");
+        assert_eq!(ranks[0].0, ranks[1].0);
+        for (record, expected) in ranks[0].1.records.iter().zip(&alone[0].1.records) {
+            assert!((record.train_loss - expected.train_loss).abs() < 1e-4);
+            assert!((record.val_loss - expected.val_loss).abs() < 1e-3);
+        }
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ mod blas;
 #[cfg(feature = "cudnn")]
 mod dnn;
 mod modules;
+#[cfg(feature = "nccl")]
+mod nccl;
 mod uploads;
 
 use std::ffi::c_void;
@@ -16,6 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
 use super::engine::{Argument, Convolution, Engine, Gemm};
+#[cfg(feature = "nccl")]
+use super::exchange::Exchange;
 use crate::NnError;
 use blas::Blas;
 use modules::Modules;
@@ -250,5 +254,18 @@ impl Engine for CudaEngine {
     #[cfg(not(feature = "cudnn"))]
     fn convolve(&self, _: &Convolution) -> Result<bool, NnError> {
         Ok(false)
+    }
+
+    #[cfg(feature = "nccl")]
+    fn invite(&self) -> Result<Option<Vec<u8>>, NnError> {
+        self.bind()?;
+        nccl::invite().map(Some).map_err(|e| self.fail(e))
+    }
+
+    #[cfg(feature = "nccl")]
+    fn join(&self, invitation: &[u8], rank: usize, size: usize) -> Result<Box<dyn Exchange>, NnError> {
+        self.bind()?;
+        let joined = nccl::Nccl::join(&self.context, &self.stream, invitation, [rank, size]);
+        Ok(Box::new(joined.map_err(|e| self.fail(e))?))
     }
 }

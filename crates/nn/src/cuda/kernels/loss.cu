@@ -16,6 +16,8 @@ struct Loss {
   float smooth;
   // Factor of this output in the whole loss.
   float weight;
+  // Samples of the whole batch, of which these begin with this one: devices may share a batch.
+  u32 whole, first;
 };
 
 // Logarithm of the sum of exponentials of every voxel's logits.
@@ -73,30 +75,34 @@ KERNEL loss_partial(const float* logits, const short* labels, const float* norma
 }
 LAUNCHABLE_TOGETHER(loss_partial)
 
+// totals[sample][channel][LOSS_SUMS], at the places of this device's samples.
+KERNEL loss_totals(const float* partial, double* totals, Loss p, u32 chunks) {
+  u32 per_sample = p.channels * LOSS_SUMS, i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= p.batch * per_sample) return;
+  double sum = 0;
+  for (u32 k = 0; k < chunks; k++) sum += partial[((u64)(i / per_sample) * chunks + k) * per_sample + i % per_sample];
+  totals[p.first * per_sample + i] = sum;
+}
+LAUNCHABLE(loss_totals)
+
 // Adds weight * loss to `value`, and writes what the gradient needs: coefficients[sample][channel][2], the slopes of Dice
-// where the voxel belongs to the channel and everywhere, and behind them the factor of the cross-entropy. One block.
-KERNEL loss_finish(const float* partial, const unsigned char* membership, double* totals, float* coefficients,
-                   float* value, Loss p, u32 chunks) {
-  u32 per_sample = p.channels * LOSS_SUMS;
-  for (u32 i = threadIdx.x; i < p.batch * per_sample; i += blockDim.x) {
-    double sum = 0;
-    for (u32 k = 0; k < chunks; k++) sum += partial[((u64)(i / per_sample) * chunks + k) * per_sample + i % per_sample];
-    totals[i] = sum;
-  }
-  __syncthreads();
+// where the voxel belongs to the channel and everywhere, and behind them the factor of the cross-entropy. One block; both
+// arrays are those of the whole batch.
+KERNEL loss_finish(const double* totals, const unsigned char* membership, float* coefficients, float* value, Loss p) {
   if (threadIdx.x != 0) return;
+  u32 per_sample = p.channels * LOSS_SUMS;
   double entropy = 0, valid = 0;
-  for (u32 b = 0; b < p.batch; b++) {
+  for (u32 b = 0; b < p.whole; b++) {
     valid += totals[b * per_sample + VALID];
     for (u32 c = 0; c < p.channels; c++) entropy += totals[b * per_sample + c * LOSS_SUMS + ENTROPY];
   }
   double terms = valid;
   if (membership) {
-    terms = p.ignore < 0 ? (double)p.batch * p.voxels * p.channels : valid;
+    terms = p.ignore < 0 ? (double)p.whole * p.voxels * p.channels : valid;
     terms = terms > 1e-8 ? terms : 1e-8;
   }
   double factor = p.has_entropy && terms > 0 ? 1.0 / terms : 0.0, loss = entropy * factor;
-  u32 first = membership ? 0 : 1, groups = p.batch_dice ? 1 : p.batch, members = p.batch / groups;
+  u32 first = membership ? 0 : 1, groups = p.batch_dice ? 1 : p.whole, members = p.whole / groups;
   double count = (double)groups * (p.channels - first);
   for (u32 group = 0; group < groups; group++) {
     for (u32 c = 0; c < p.channels; c++) {
@@ -118,10 +124,10 @@ KERNEL loss_finish(const float* partial, const unsigned char* membership, double
       }
     }
   }
-  coefficients[p.batch * p.channels * 2] = (float)(factor * p.weight);
+  coefficients[p.whole * p.channels * 2] = (float)(factor * p.weight);
   *value += (float)(loss * p.weight);
 }
-LAUNCHABLE_TOGETHER(loss_finish)
+LAUNCHABLE(loss_finish)
 
 // The gradient with respect to the logits.
 template <typename T>
@@ -131,8 +137,8 @@ DEVICE void loss_gradient(const float* logits, const short* labels, const float*
   if (v >= p.voxels) return;
   u64 at = (u64)b * p.voxels + v;
   const float* z = logits + at * p.channels;
-  const float* slopes = coefficients + (u64)b * p.channels * 2;
-  float entropy = coefficients[(u64)p.batch * p.channels * 2];
+  const float* slopes = coefficients + (u64)(p.first + b) * p.channels * 2;
+  float entropy = coefficients[(u64)p.whole * p.channels * 2];
   T* out = gradient + at * p.channels;
   int label = labels[at];
   if (label == p.ignore) {

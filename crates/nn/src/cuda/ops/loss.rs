@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::array::{Array, View};
 use super::super::engine::{Argument, Engine, Kind};
+use super::super::exchange::Share;
 use super::{LANES, blocks, chunks, count, floats, launch, optional, pointer};
 use crate::NnError;
 use crate::kernels::Dims;
@@ -82,19 +83,38 @@ pub fn segmentation_loss(
 ) -> Result<Option<Array>, NnError> {
     table.check(&target)?;
     let labels = Array::of_i16(logits.engine, target.labels)?;
-    loss_of_labels(logits, labels.view(), target.dims, target.weight, table, value, gradient)
+    let LossTarget { dims, weight, .. } = target;
+    loss_of_labels(
+        &Scored { logits, labels: labels.view(), dims, weight, share: None },
+        table,
+        value,
+        gradient,
+    )
 }
 
-/// [`segmentation_loss`] for labels that lie on the device and were checked.
+/// Logits of a batch, or of a share of one, and what they should be.
+pub(crate) struct Scored<'a> {
+    /// f32.
+    pub logits: View<'a>,
+    /// 16-bit integers that were checked.
+    pub labels: View<'a>,
+    /// Samples and voxels.
+    pub dims: Dims,
+    /// Factor of the loss.
+    pub weight: f64,
+    /// The device's share where several have a batch together.
+    pub share: Option<&'a Share>,
+}
+
+/// [`segmentation_loss`] for labels that lie on the device and were checked. Of a share of a batch it gives the loss of the
+/// whole batch, and the gradient of the share.
 pub(crate) fn loss_of_labels(
-    logits: View<'_>,
-    labels: View<'_>,
-    dims: Dims,
-    weight: f64,
+    scored: &Scored<'_>,
     table: &LossTable,
     value: View<'_>,
     gradient: Option<Kind>,
 ) -> Result<Option<Array>, NnError> {
+    let &Scored { logits, labels, dims, weight, share } = scored;
     let (dims, engine) = (Dims { channels: table.channels, ..dims }, logits.engine);
     floats(logits, dims.len())?;
     floats(value, 1)?;
@@ -103,31 +123,17 @@ pub(crate) fn loss_of_labels(
     labels.holds(voxels)?;
     let membership = table.membership.as_ref().map(Array::view);
     let normaliser = normaliser(logits, voxels, dims.channels, membership.is_none())?;
-    let (chunk, number) = chunks(dims.voxels());
-    let sums = dims.batch * dims.channels * 5;
-    let partial = Array::new(engine, Kind::F32, sums * number)?;
-    let totals = Array::new(engine, Kind::F64, sums)?;
-    let coefficients = Array::new(engine, Kind::F32, dims.batch * dims.channels * 2 + 1)?;
-    let words = table.words(dims, weight);
+    let words = table.words(dims, weight, share);
+    let partial = [pointer(logits), pointer(labels), pointer(normaliser.view()), optional(membership)];
+    let totals = totals(scored, dims, &partial, &words)?;
+    let whole = share.map_or(dims.batch, |share| share.whole);
+    let coefficients = Array::new(engine, Kind::F32, whole * dims.channels * 2 + 1)?;
     let arguments = [
-        pointer(logits),
-        pointer(labels),
-        pointer(normaliser.view()),
-        optional(membership),
-        pointer(partial.view()),
-        words.clone(),
-        count(chunk)?,
-    ];
-    let grid = [number, dims.channels.div_ceil(LANES), dims.batch];
-    launch(&**engine, "loss_partial", grid, &arguments)?;
-    let arguments = [
-        pointer(partial.view()),
-        optional(membership),
         pointer(totals.view()),
+        optional(membership),
         pointer(coefficients.view()),
         pointer(value),
         words.clone(),
-        count(number)?,
     ];
     launch(&**engine, "loss_finish", [1, 1, 1], &arguments)?;
     let Some(kind) = gradient else { return Ok(None) };
@@ -145,6 +151,31 @@ pub(crate) fn loss_of_labels(
     let kernel = format!("loss_gradient_{}", kind.suffix());
     launch(&**engine, &kernel, [blocks(dims.voxels()), dims.batch, 1], &arguments)?;
     Ok(Some(gradient))
+}
+
+/// The sums over the voxels of every sample of the whole batch and every channel.
+fn totals(scored: &Scored<'_>, dims: Dims, inputs: &[Argument], words: &Argument) -> Result<Array, NnError> {
+    let engine = scored.logits.engine;
+    let (chunk, number) = chunks(dims.voxels());
+    let sums = dims.channels * 5;
+    let partial = Array::new(engine, Kind::F32, dims.batch * sums * number)?;
+    let arguments = [inputs, &[pointer(partial.view()), words.clone(), count(chunk)?]].concat();
+    let grid = [number, dims.channels.div_ceil(LANES), dims.batch];
+    launch(&**engine, "loss_partial", grid, &arguments)?;
+    let totals = match scored.share {
+        None => Array::new(engine, Kind::F64, dims.batch * sums)?,
+        Some(share) => {
+            share.check(dims.batch)?;
+            Array::zeros(engine, Kind::F64, share.whole * sums)?
+        }
+    };
+    let arguments = [pointer(partial.view()), pointer(totals.view()), words.clone(), count(number)?];
+    launch(&**engine, "loss_totals", [blocks(dims.batch * sums), 1, 1], &arguments)?;
+    if let Some(share) = scored.share {
+        // Every device has zeros at the places of the others' samples.
+        share.exchange.sum(totals.view())?;
+    }
+    Ok(totals)
 }
 
 /// What the exponentials of each voxel's logits are divided by, if channels are labels.
@@ -175,7 +206,8 @@ impl LossTable {
         }
     }
 
-    fn words(&self, dims: Dims, weight: f64) -> Argument {
+    fn words(&self, dims: Dims, weight: f64, share: Option<&Share>) -> Argument {
+        let (whole, first) = share.map_or((dims.batch, 0), |share| (share.whole, share.first));
         let ignore = self.ignore.map_or(-1, i32::from);
         Argument::Words(vec![
             dims.batch as u32,
@@ -187,6 +219,8 @@ impl LossTable {
             u32::from(self.entropy),
             (self.dice.unwrap_or(0.0) as f32).to_bits(),
             (weight as f32).to_bits(),
+            whole as u32,
+            first as u32,
         ])
     }
 }

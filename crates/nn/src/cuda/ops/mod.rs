@@ -18,8 +18,8 @@ pub use augment::{
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward, sum_channels};
 pub(crate) use layout::add_channels;
 pub use layout::{Pool, channels_first, channels_last, copy_channels, narrow, pool, pool_backward, widen};
-pub(crate) use loss::loss_of_labels;
 pub use loss::{LossTable, LossTarget, segmentation_loss};
+pub(crate) use loss::{Scored, loss_of_labels};
 pub use norm::{NormBackward, NormRows, norm_apply, norm_backward, norm_none, norm_statistics};
 pub use optimiser::{SgdRule, gradient_norm, sgd_step};
 pub use up::{UpGradients, up_backward, up_forward};

@@ -16,8 +16,10 @@ use super::parameters::Parameters;
 use super::tape::{Graph, Node};
 use super::unet::UNet;
 use crate::NnError;
-use crate::cuda::ops::{LossTable, LossTarget, SgdRule, gradient_norm, loss_of_labels, narrow, sgd_step};
-use crate::cuda::{Array, Engine, Kind, Parcel, View};
+use crate::cuda::ops::{
+    LossTable, LossTarget, Scored, SgdRule, gradient_norm, loss_of_labels, narrow, sgd_step,
+};
+use crate::cuda::{Array, Engine, Kind, Parcel, Share, View};
 use crate::kernels::Dims;
 use forward::Pass;
 
@@ -37,6 +39,8 @@ pub struct DeviceNetwork {
     momenta: Option<Array>,
     /// Activations that are a block's first summand: they are only made together with the sum.
     summands: Vec<bool>,
+    /// Where several devices train the network.
+    share: Option<Share>,
 }
 
 impl std::fmt::Debug for DeviceNetwork {
@@ -135,12 +139,27 @@ impl DeviceNetwork {
             places,
             momenta: None,
             summands,
+            share: None,
         })
     }
 
     /// The kind of activations and products.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Trains with other devices from now on: each computes its share of a batch, and loss and gradients are those of the whole
+    /// batch. All devices have the same weights.
+    pub fn join(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// The 2-norm of the weights, to compare with that of other devices.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn weight_norm(&self) -> Result<f32, NnError> {
+        Ok(gradient_norm(self.weights.view())?.to_f32()?[0])
     }
 
     /// The device.
@@ -320,6 +339,9 @@ impl DeviceNetwork {
         let gradients = Array::zeros(&self.engine, Kind::F32, self.graph.weights)?;
         pass.backward(gradients.view())?;
         drop(pass);
+        if let Some(share) = &self.share {
+            share.exchange.sum(gradients.view())?;
+        }
         let norm = gradient_norm(gradients.view())?;
         let momenta = self.momenta.as_ref().map(Array::view);
         let momenta = momenta.ok_or_else(|| NnError::Unsupported("no momenta".to_owned()))?;
@@ -351,8 +373,9 @@ impl DeviceNetwork {
                 return Err(NnError::Unsupported(format!("targets {target:?} for logits {shape:?}")));
             }
             let (labels, kind) = (labels.open()?, backward.then_some(self.kind));
-            let gradient =
-                loss_of_labels(logits.view(), labels.view(), target, weight, table, value.view(), kind)?;
+            let (logits, labels, share) = (logits.view(), labels.view(), self.share.as_ref());
+            let scored = Scored { logits, labels, dims: target, weight, share };
+            let gradient = loss_of_labels(&scored, table, value.view(), kind)?;
             pass.gradients.push((output, gradient));
         }
         Ok((pass, value))
