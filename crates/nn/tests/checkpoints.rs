@@ -290,7 +290,8 @@ fn a_checkpoint_is_converted_there_and_back_with_everything_in_it() {
     let spec = small(NetworkKind::PlainConvUNet, 2);
     let mut read = TrainingCheckpoint::read(&golden("plain2d.pth")).unwrap();
     // All but one weight have momentum, as all but the lowest head do in nnU-Net's trainings.
-    read.momentum = read.weights.iter().skip(1).map(|(n, t)| (n.clone(), (t * 0.5).unwrap())).collect();
+    read.optimiser =
+        read.weights.iter().skip(1).map(|(n, t)| (format!("momentum.{n}"), (t * 0.5).unwrap())).collect();
     assert_eq!(
         read.weights.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         plain().names().iter().collect::<Vec<_>>()
@@ -307,7 +308,7 @@ fn a_checkpoint_is_converted_there_and_back_with_everything_in_it() {
         let list = |tensors: &[(String, Tensor)]| {
             tensors.iter().map(|(name, tensor)| (name.clone(), values(tensor))).collect::<Vec<_>>()
         };
-        (list(&c.weights), list(&c.momentum))
+        (list(&c.weights), list(&c.optimiser))
     };
     assert_eq!(lists(&back), lists(&read));
     for key in ["logging", "_best_ema", "current_epoch"] {
@@ -326,6 +327,58 @@ fn a_checkpoint_is_converted_there_and_back_with_everything_in_it() {
     assert!(!folder.path().join("x.pth").exists());
 }
 
+/// The means of Adam after gradients of 1, 2 and 1, as PyTorch writes them, and there and back.
+#[test]
+fn the_means_of_adam_are_read_and_written_with_their_steps() {
+    let read = TrainingCheckpoint::read(&golden("adam.pth")).unwrap();
+    assert_eq!(read.steps, 3);
+    let expected = [("exp_avg", 0.361), ("exp_avg_sq", 0.005_994_001), ("max_exp_avg_sq", 0.005_994_001)];
+    let mut found = read.optimiser.iter();
+    for (weight, columns) in [("decoder.seg_layers.0.weight", 1), ("decoder.seg_layers.1.weight", 2)] {
+        for (buffer, expected) in expected {
+            let (name, tensor) = found.next().unwrap();
+            assert_eq!((name, tensor.dims()), (&format!("{buffer}.{weight}"), &[2, columns][..]));
+            assert!(values(tensor).iter().all(|v| (v - expected).abs() < 1e-7), "{name}: {tensor}");
+        }
+    }
+    // The third weight never had a gradient.
+    assert!(found.next().is_none());
+
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (folder.path().join("a.safetensors"), folder.path().join("checkpoint_final.pth"));
+    let mut whole = TrainingCheckpoint::read(&golden("plain2d.pth")).unwrap();
+    whole.trainer_name = "nnUNetTrainerVanillaAdam".to_owned();
+    whole.steps = 7;
+    whole.optimiser = whole
+        .weights
+        .iter()
+        .flat_map(|(name, tensor)| {
+            ["exp_avg", "exp_avg_sq"].map(|buffer| (format!("{buffer}.{name}"), tensor.clone()))
+        })
+        .collect();
+    whole.write_safetensors(&ours).unwrap();
+    let again = TrainingCheckpoint::read(&ours).unwrap();
+    again.write_pth(&theirs, &small(NetworkKind::PlainConvUNet, 2)).unwrap();
+    let back = TrainingCheckpoint::read(&theirs).unwrap();
+    assert_eq!((again.steps, back.steps), (7, 7));
+    let list = |c: &TrainingCheckpoint| {
+        c.optimiser.iter().map(|(name, tensor)| (name.clone(), values(tensor))).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&back), list(&whole));
+    let mut bytes = Vec::new();
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&theirs).unwrap()).unwrap();
+    archive.by_name("checkpoint_final/data.pkl").unwrap().read_to_end(&mut bytes).unwrap();
+    let root = read_plain(&bytes).unwrap();
+    let Some(Plain::List(groups)) = root.get("optimizer_state").and_then(|state| state.get("param_groups"))
+    else {
+        panic!("no groups")
+    };
+    for (key, value) in [("amsgrad", false), ("decoupled_weight_decay", false)] {
+        assert_eq!(groups[0].get(key), Some(&Plain::Bool(value)), "{key}");
+    }
+    assert_eq!(groups[0].get("lr"), Some(&Plain::Float(0.01)));
+}
+
 #[test]
 fn written_checkpoints_have_the_names_of_pytorch_in_its_order() {
     let text = std::fs::read_to_string(golden("networks.json")).unwrap();
@@ -342,7 +395,8 @@ fn written_checkpoints_have_the_names_of_pytorch_in_its_order() {
         let parameters = Parameters::new(&spec, 1, 2, 0, &Device::Cpu).unwrap();
         let checkpoint = TrainingCheckpoint {
             weights: parameters.to_map().into_iter().collect(),
-            momentum: Vec::new(),
+            optimiser: Vec::new(),
+            steps: 0,
             trainer_name: "nnUNetTrainer".to_owned(),
             configuration: "x".to_owned(),
             mirror_axes: None,
@@ -370,15 +424,16 @@ fn batch_norms_are_converted_there_and_back_with_what_they_have_seen() {
     let spec = NetworkSpec { blocks: Some(blocks), ..standard };
     let mut read = TrainingCheckpoint::read(&golden("../blocks/batch_norm.pth")).unwrap();
     let parameters = Parameters::new(&spec, 1, 2, 0, &Device::Cpu).unwrap();
-    read.momentum = parameters.names().iter().map(|n| (n.clone(), parameters.to_map()[n].clone())).collect();
+    let momentum = |name: &String| (format!("momentum.{name}"), parameters.to_map()[name].clone());
+    read.optimiser = parameters.names().iter().map(momentum).collect();
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (folder.path().join("a.safetensors"), folder.path().join("checkpoint_final.pth"));
     read.write_safetensors(&ours).unwrap();
     TrainingCheckpoint::read(&ours).unwrap().write_pth(&theirs, &spec).unwrap();
     let back = TrainingCheckpoint::read(&theirs).unwrap();
     // The optimiser numbers what is trained alone.
-    assert_eq!(back.momentum.len(), read.momentum.len());
-    for ((name, tensor), (expected, values_before)) in back.momentum.iter().zip(&read.momentum) {
+    assert_eq!(back.optimiser.len(), read.optimiser.len());
+    for ((name, tensor), (expected, values_before)) in back.optimiser.iter().zip(&read.optimiser) {
         assert_eq!((name, values(tensor)), (expected, values(values_before)));
     }
     let find = |list: &[(String, Tensor)], name: &str| {

@@ -11,13 +11,29 @@ use super::{COUNT, pth, read_safetensors, safetensors, write_safetensors};
 use crate::NnError;
 use crate::model::state_order;
 
+/// What optimisers keep for a weight: our name and PyTorch's.
+pub(super) const BUFFERS: [(&str, &str); 4] = [
+    ("momentum", "momentum_buffer"),
+    ("exp_avg", "exp_avg"),
+    ("exp_avg_sq", "exp_avg_sq"),
+    ("max_exp_avg_sq", "max_exp_avg_sq"),
+];
+
+/// The weight of `<buffer>.<weight>`.
+pub(super) fn split<'a>(name: &'a str, buffer: &str) -> Option<&'a str> {
+    name.strip_prefix(buffer)?.strip_prefix('.')
+}
+
 /// Everything that a checkpoint holds, so that a training can go on from it in either format.
 #[derive(Debug, Clone)]
 pub struct TrainingCheckpoint {
     /// The network's weights under their first names.
     pub weights: Vec<(String, Tensor)>,
-    /// The optimiser's momentum of those weights that have one.
-    pub momentum: Vec<(String, Tensor)>,
+    /// What the optimiser keeps for each weight, as `<buffer>.<weight>`: `momentum` of SGD; `exp_avg`, `exp_avg_sq` and, with
+    /// AMSGrad, `max_exp_avg_sq` of Adam and AdamW.
+    pub optimiser: Vec<(String, Tensor)>,
+    /// Steps that Adam has taken; 0 for SGD.
+    pub steps: u64,
     /// Name of the trainer; empty if the file does not tell.
     pub trainer_name: String,
     /// Name of the configuration; empty if the file does not tell.
@@ -39,11 +55,12 @@ impl TrainingCheckpoint {
         }
         let model = safetensors::read_model(path)?;
         let (tensors, metadata) = read_safetensors(path)?;
-        let mut momentum: Vec<(String, Tensor)> = tensors
-            .into_iter()
-            .filter_map(|(name, tensor)| Some((name.strip_prefix("momentum.")?.to_owned(), tensor)))
-            .collect();
-        momentum.sort_by(|a, b| a.0.cmp(&b.0));
+        let of_optimiser = |name: &str| BUFFERS.iter().any(|(ours, _)| split(name, ours).is_some());
+        let mut optimiser: Vec<_> = tensors.into_iter().filter(|(name, _)| of_optimiser(name)).collect();
+        optimiser.sort_by(|a, b| a.0.cmp(&b.0));
+        let steps = metadata.get("optimizer_steps").map_or(Ok(0), |steps| steps.parse());
+        let steps =
+            steps.map_err(|e| NnError::checkpoint(path, format!("metadata entry optimizer_steps: {e}")))?;
         let mut weights: Vec<_> = model.weights.into_iter().collect();
         weights.sort_by(|a, b| a.0.cmp(&b.0));
         let mut entries = Map::new();
@@ -62,7 +79,8 @@ impl TrainingCheckpoint {
         }
         Ok(Self {
             weights,
-            momentum,
+            optimiser,
+            steps,
             trainer_name: model.trainer_name,
             configuration: model.configuration,
             mirror_axes: model.mirror_axes,
@@ -75,17 +93,16 @@ impl TrainingCheckpoint {
     /// # Errors
     /// The file cannot be written.
     pub fn write_safetensors(&self, path: &Path) -> Result<(), NnError> {
-        let named = |prefix: &str, list: &[(String, Tensor)]| {
-            list.iter().map(|(name, tensor)| (format!("{prefix}.{name}"), tensor.clone())).collect::<Vec<_>>()
-        };
-        let mut tensors = named("network", &self.weights);
-        tensors.extend(named("momentum", &self.momentum));
+        let weights = self.weights.iter().map(|(name, tensor)| (format!("network.{name}"), tensor.clone()));
+        let mut tensors: Vec<_> = weights.collect();
+        tensors.extend(self.optimiser.iter().cloned());
         let mut metadata: HashMap<String, String> = [
             ("format", safetensors::FORMAT.to_owned()),
             ("trainer_name", self.trainer_name.clone()),
             ("configuration", self.configuration.clone()),
             ("inference_allowed_mirroring_axes", serde_json::json!(self.mirror_axes).to_string()),
             ("current_iteration", "0".to_owned()),
+            ("optimizer_steps", self.steps.to_string()),
             ("losses_of_epoch", "[]".to_owned()),
         ]
         .map(|(key, value)| (key.to_owned(), value))

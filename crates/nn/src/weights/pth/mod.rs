@@ -7,11 +7,13 @@ mod write;
 use std::path::Path;
 
 use archive::Archive;
+use candle_core::Tensor;
 use tensors::Tensors;
 
 use super::names::is_kept;
 use super::pickle::{Id, Pickle, Value, plain, read};
-use super::{ModelCheckpoint, TrainingCheckpoint, canonical_name};
+use super::training::BUFFERS;
+use super::{ModelCheckpoint, TrainingCheckpoint, canonical_name, host_values};
 use crate::NnError;
 
 pub(super) use write::write;
@@ -50,7 +52,7 @@ pub(super) fn read_training(path: &Path) -> Result<TrainingCheckpoint, NnError> 
     let weights = pickle.entry(root, "network_weights").ok_or_else(|| wrong(no_weights(&pickle)))?;
     let mut tensors = Tensors::new(&pickle, &mut archive);
     // The first of a weight's names; in the order of the dictionary, which is that of the optimiser.
-    let mut distinct: Vec<(String, candle_core::Tensor)> = Vec::new();
+    let mut distinct: Vec<(String, Tensor)> = Vec::new();
     for (name, tensor) in tensors.all(weights)? {
         let name = canonical_name(&name);
         if !distinct.iter().any(|(known, _)| *known == name) {
@@ -59,7 +61,7 @@ pub(super) fn read_training(path: &Path) -> Result<TrainingCheckpoint, NnError> 
     }
     let trained: Vec<&str> =
         distinct.iter().map(|(name, _)| name.as_str()).filter(|name| !is_kept(name)).collect();
-    let momentum = momentum(&pickle, &mut tensors, &trained)?;
+    let (optimiser, steps) = optimiser(&pickle, &mut tensors, &trained)?;
     let mut entries = serde_json::Map::new();
     for key in ["logging", "_best_ema", "current_epoch", "init_args"] {
         if let Some(id) = pickle.entry(root, key) {
@@ -71,7 +73,8 @@ pub(super) fn read_training(path: &Path) -> Result<TrainingCheckpoint, NnError> 
     let init_args = pickle.entry(root, "init_args");
     Ok(TrainingCheckpoint {
         weights: distinct,
-        momentum,
+        optimiser,
+        steps,
         trainer_name: text(pickle.entry(root, "trainer_name")),
         configuration: text(init_args.and_then(|args| pickle.entry(args, "configuration"))),
         mirror_axes: mirror_axes(&pickle).map_err(wrong)?,
@@ -79,23 +82,36 @@ pub(super) fn read_training(path: &Path) -> Result<TrainingCheckpoint, NnError> 
     })
 }
 
-/// The momentum of each weight that has one.
-fn momentum(
+/// What the optimiser keeps for each weight, as `<buffer>.<weight>`, and the steps that it counts.
+fn optimiser(
     pickle: &Pickle,
     tensors: &mut Tensors<'_>,
     weights: &[&str],
-) -> Result<Vec<(String, candle_core::Tensor)>, NnError> {
+) -> Result<(Vec<(String, Tensor)>, u64), NnError> {
+    let (mut all, mut steps) = (Vec::new(), 0);
     let state = pickle.entry(pickle.root(), "optimizer_state").and_then(|id| pickle.entry(id, "state"));
-    let Some(Value::Dict(states)) = state.map(|id| pickle.get(id)) else { return Ok(Vec::new()) };
-    let mut all = Vec::new();
+    let Some(Value::Dict(states)) = state.map(|id| pickle.get(id)) else { return Ok((all, steps)) };
     for &(number, state) in states {
         let Some(name) = pickle.size(number).and_then(|number| weights.get(number)) else { continue };
-        let Some(buffer) = pickle.entry(state, "momentum_buffer") else { continue };
-        if *pickle.get(buffer) != Value::None {
-            all.push(((*name).to_owned(), tensors.one(buffer, &format!("momentum of {name}"))?));
+        for (ours, theirs) in BUFFERS {
+            let Some(buffer) = pickle.entry(state, theirs) else { continue };
+            if *pickle.get(buffer) != Value::None {
+                all.push((format!("{ours}.{name}"), tensors.one(buffer, &format!("{theirs} of {name}"))?));
+            }
+        }
+        if let Some(step) = pickle.entry(state, "step") {
+            // A tensor, a whole number in older versions.
+            let counted = match pickle.size(step) {
+                Some(steps) => steps as f64,
+                None => {
+                    let tensor = tensors.one(step, &format!("step of {name}"))?.flatten_all()?;
+                    f64::from(host_values(&tensor)?.first().copied().unwrap_or(0.0))
+                }
+            };
+            steps = steps.max(counted as u64);
         }
     }
-    Ok(all)
+    Ok((all, steps))
 }
 
 fn no_weights(pickle: &Pickle) -> String {

@@ -13,12 +13,15 @@ use zip::{CompressionMethod, ZipWriter};
 use crate::NnError;
 use crate::weights::names::{is_kept, state_names};
 use crate::weights::pickle::{Plain, write_plain};
+use crate::weights::training::{BUFFERS, split};
 use crate::weights::{TrainingCheckpoint, host_values};
 
-/// Hyper-parameters of nnU-Net's optimiser.
+/// Hyper-parameters of nnU-Net's optimisers.
 const LEARNING_RATE: f64 = 0.01;
 const WEIGHT_DECAY: f64 = 3e-5;
 const MOMENTUM: f64 = 0.99;
+const BETAS: [f64; 2] = [0.9, 0.999];
+const EPSILON: f64 = 1e-8;
 
 /// Writes a checkpoint; `names` are the first names of all weights in the order of the state dictionary, which is that of the
 /// optimiser but for what is not trained.
@@ -87,36 +90,66 @@ impl<'a> Storages<'a> {
     }
 }
 
+/// The state of the optimiser as PyTorch's, with nnU-Net's settings: SGD, or Adam where that has left its means.
 fn optimizer<'a>(
     checkpoint: &'a TrainingCheckpoint,
     names: &[&String],
     storages: &mut Storages<'a>,
 ) -> Plain {
     let mut states = Vec::new();
-    for (name, tensor) in &checkpoint.momentum {
-        if let Some(number) = names.iter().position(|known| *known == name) {
-            let state = Plain::dict([("momentum_buffer", storages.add(tensor))]);
-            states.push((number, state));
+    for (number, name) in names.iter().enumerate() {
+        let mut state = Vec::new();
+        for (ours, theirs) in BUFFERS {
+            let buffer =
+                checkpoint.optimiser.iter().find(|(known, _)| split(known, ours) == Some(name.as_str()));
+            if let Some((_, tensor)) = buffer {
+                state.push((Plain::text(theirs), storages.add(tensor)));
+            }
         }
+        if state.is_empty() {
+            continue;
+        }
+        if checkpoint.steps > 0 {
+            // PyTorch takes whole numbers as well as tensors, and makes a tensor of them.
+            state.insert(0, (Plain::text("step"), Plain::Int(checkpoint.steps as i64)));
+        }
+        states.push((Plain::Int(number as i64), Plain::Dict(state)));
     }
-    states.sort_by_key(|(number, _)| *number);
-    let rates = checkpoint.entries.get("logging").and_then(|logging| logging.get("lrs"));
-    let rate = rates.and_then(|rates| rates.as_array()?.last()?.as_f64()).unwrap_or(LEARNING_RATE);
-    let group = Plain::dict([
-        ("lr", Plain::Float(rate)),
-        ("momentum", Plain::Float(MOMENTUM)),
-        ("dampening", Plain::Int(0)),
+    let has = |buffer: &str| checkpoint.optimiser.iter().any(|(name, _)| split(name, buffer).is_some());
+    let rates = checkpoint.entries.get("logging").and_then(|logging| logging.get("lrs")?.as_array());
+    let rate = |rate: Option<&Value>| rate.and_then(Value::as_f64).unwrap_or(LEARNING_RATE);
+    let (first, last) = (rate(rates.and_then(|r| r.first())), rate(rates.and_then(|r| r.last())));
+    let settings = match has("exp_avg") {
+        true => adam(&checkpoint.trainer_name, has("max_exp_avg_sq")),
+        false => sgd(),
+    };
+    let mut group = vec![("lr", Plain::Float(last)), ("initial_lr", Plain::Float(first))];
+    group.extend(settings);
+    group.extend([
         ("weight_decay", Plain::Float(WEIGHT_DECAY)),
-        ("nesterov", Plain::Bool(true)),
         ("maximize", Plain::Bool(false)),
         ("foreach", Plain::None),
         ("differentiable", Plain::Bool(false)),
         ("fused", Plain::None),
-        ("initial_lr", Plain::Float(LEARNING_RATE)),
         ("params", Plain::List((0..names.len() as i64).map(Plain::Int).collect())),
     ]);
-    let states = states.into_iter().map(|(number, state)| (Plain::Int(number as i64), state)).collect();
-    Plain::dict([("state", Plain::Dict(states)), ("param_groups", Plain::List(vec![group]))])
+    Plain::dict([("state", Plain::Dict(states)), ("param_groups", Plain::List(vec![Plain::dict(group)]))])
+}
+
+fn sgd() -> Vec<(&'static str, Plain)> {
+    vec![("momentum", Plain::Float(MOMENTUM)), ("dampening", Plain::Int(0)), ("nesterov", Plain::Bool(true))]
+}
+
+/// nnU-Net's trainers take AdamW, but for those whose name says otherwise.
+fn adam(trainer: &str, amsgrad: bool) -> Vec<(&'static str, Plain)> {
+    let betas = BETAS.map(Plain::Float).to_vec();
+    vec![
+        ("betas", Plain::Tuple(betas)),
+        ("eps", Plain::Float(EPSILON)),
+        ("amsgrad", Plain::Bool(amsgrad)),
+        ("capturable", Plain::Bool(false)),
+        ("decoupled_weight_decay", Plain::Bool(!trainer.contains("VanillaAdam"))),
+    ]
 }
 
 fn root(checkpoint: &TrainingCheckpoint, weights: Plain, optimizer: Plain) -> Plain {

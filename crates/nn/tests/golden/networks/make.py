@@ -122,6 +122,19 @@ def checkpoints():
         half=quarters.half(), bfloat=quarters.bfloat16(), double=quarters, transposed=transposed,
         part=torch.cat([torch.ones(4), quarters.float()])[4:], parameter=nn.Parameter(quarters.float()))),
         HERE / "kinds.pth")
+    adam()
+
+
+def adam():
+    # Two weights, three steps of AMSGrad with gradients of 1, 2 and 1, and one weight that never had a gradient.
+    weights = {f"decoder.seg_layers.{i}.weight": nn.Parameter(torch.ones(2, 1 + i)) for i in range(3)}
+    optimiser = torch.optim.AdamW(weights.values(), 0.01, weight_decay=3e-5, amsgrad=True)
+    for gradient in (1.0, 2.0, 1.0):
+        for weight in list(weights.values())[:2]:
+            weight.grad = torch.full_like(weight, gradient)
+        optimiser.step()
+    torch.save(dict(network_weights=weights, optimizer_state=optimiser.state_dict(), trainer_name="nnUNetTrainerAdam",
+                    init_args=dict(configuration="2d")), HERE / "adam.pth")
 
 
 def main():
