@@ -41,11 +41,18 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     }
     let mut bytes = Vec::new();
     file.take(about.len()).read_to_end(&mut bytes).map_err(io)?;
-    check(path, &bytes)?;
+    let start = check(path, &bytes)?;
+    // The parser takes the length that the file gives for its meta information; where that is wrong, it would read what has been
+    // checked in another way.
+    if bytes.get(META..META + 8) == Some(b"\x02\0\0\0UL\x04\0") {
+        let length = (start - META).saturating_sub(12) as u32;
+        bytes[META + 8..META + 12].copy_from_slice(&length.to_le_bytes());
+    }
     Ok(bytes)
 }
 
-fn check(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
+/// Checks all lengths; where the data set begins.
+fn check(path: &Path, bytes: &[u8]) -> Result<usize, ImageError> {
     let wrong = |reason: String| ImageError::format(path, reason);
     if bytes.get(PREAMBLE..META) != Some(b"DICM") {
         return Err(wrong("not a DICOM file: there is no DICM behind 128 bytes".to_owned()));
@@ -109,7 +116,7 @@ fn check(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
         }
         token.skip().map_err(|_| broken())?;
     }
-    Ok(())
+    Ok(start)
 }
 
 /// Bytes of a number. The parser reads whole ones and takes what is left over for the next element.
@@ -122,18 +129,23 @@ fn unit(vr: VR) -> u64 {
     }
 }
 
-/// Where the data set begins, and its transfer syntax.
+/// Where the data set begins, and its transfer syntax. Lengths are taken as the parser takes them, whose kinds have 2 bytes for
+/// them or, if they are not known either, 2 that count for nothing and 4.
 fn meta(bytes: &[u8]) -> Option<(usize, String)> {
+    use VR::*;
     let mut at = META;
     let mut syntax = None;
     while bytes.get(at..at + 2) == Some(&[2, 0]) {
         let head: &[u8; 8] = bytes.get(at..)?.first_chunk()?;
-        let (start, length) = match &head[4..6] {
-            b"OB" | b"OW" | b"UN" | b"SQ" | b"UT" | b"OF" | b"OD" | b"UC" | b"UR" => {
+        let (start, length) = match VR::from_binary([head[4], head[5]]) {
+            Some(
+                AE | AS | AT | CS | DA | DS | DT | FL | FD | IS | LO | LT | PN | SH | SL | SS | ST | TM | UI
+                | UL | US,
+            ) => (at + 8, usize::from(u16::from_le_bytes([head[6], head[7]]))),
+            _ => {
                 let long: &[u8; 4] = bytes.get(at + 8..)?.first_chunk()?;
                 (at + 12, u32::from_le_bytes(*long) as usize)
             }
-            _ => (at + 8, usize::from(u16::from_le_bytes([head[6], head[7]]))),
         };
         let value = bytes.get(start..start.checked_add(length)?)?;
         if head[2..4] == [0x10, 0] {

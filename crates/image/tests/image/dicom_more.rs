@@ -123,6 +123,23 @@ fn a_broken_file_stands_for_the_series_beside_it_alone() {
     assert!(error.contains("a.dcm: not a DICOM file"), "{error}");
 }
 
+#[test]
+fn a_wrong_length_of_the_meta_information_changes_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(golden("dicom/explicit/03.dcm")).unwrap();
+    let path = place.path().join("a.dcm");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        nnunet_image::read_dicom_files(std::slice::from_ref(&path)).map(|image| image.data)
+    };
+    let expected = read(&whole).unwrap();
+    for length in [0u32, 20, 500, u32::MAX] {
+        let mut bytes = whole.clone();
+        bytes[140..144].copy_from_slice(&length.to_le_bytes());
+        assert_eq!(read(&bytes).unwrap(), expected, "{length}");
+    }
+}
+
 /// What a fuzzer found, and where it began.
 #[test]
 fn files_that_a_fuzzer_found_are_read_or_refused() {
@@ -139,6 +156,9 @@ fn files_that_a_fuzzer_found_are_read_or_refused() {
             }
         }
     }
+    // A kind that nobody knows, whose length the parser takes for 774 MB.
+    let unknown = nnunet_image::read_dicom_files(&[seeds.join("dicom/unknown_kind.dcm")]).unwrap_err();
+    assert!(unknown.to_string().contains("(0002,xxxx)"), "{unknown}");
     let outside = nnunet_image::read_dicom_seg(&seeds.join("seg/item_outside.dcm")).unwrap_err().to_string();
     assert!(outside.contains("cannot be told apart"), "{outside}");
 }
