@@ -4,8 +4,10 @@ use rayon::prelude::*;
 
 use super::correlate::{Prepared, Products, correlate};
 use super::outer::outer_with;
+use super::pack::Strided;
 use super::shape::{ConvGeometry, Correlation, Dims};
 use super::source::Source;
+use super::turn::turn_back;
 
 fn output_dims(input: Dims, channels: usize, g: &ConvGeometry) -> Dims {
     Dims { batch: input.batch, space: g.output(input.space), channels }
@@ -44,7 +46,7 @@ pub fn conv_forward(
     if plan.is_empty() {
         return y;
     }
-    correlate(&plan, x, |tap, c, o| weight[(o * ci + c) * taps + tap], bias, &mut y);
+    correlate(&plan, x, &Strided::convolution(weight, ci, taps), bias, &mut y);
     y
 }
 
@@ -96,9 +98,9 @@ pub(crate) fn input_gradient(
             let k: [usize; 3] = std::array::from_fn(|a| axes[a].last - t[a] * g.stride[a]);
             (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]
         };
-        let tap_of: Vec<usize> = (0..plan.taps.iter().product()).map(tap_of).collect();
-        let weight = |_: usize, tap: usize, o: usize, c: usize| weight[(o * ci + c) * taps + tap_of[tap]];
-        Prepared::with(products, &[plan], weight, None).run(Source::plain(dy, channels), &mut dx, false);
+        let taps_of_class = (0..plan.taps.iter().product()).map(tap_of).collect();
+        let weights = Strided { values: weight, output: taps, input: ci * taps, taps: taps_of_class };
+        Prepared::with(products, &[plan], &weights, None).run(Source::plain(dy, channels), &mut dx, false);
     }
     dx
 }
@@ -157,16 +159,23 @@ pub(crate) fn weight_gradient(
     products: Products,
 ) -> Vec<f32> {
     let plan = forward_plan(input, channels, g);
-    let (sums, padded) = outer_with(products, &plan, x, dy);
+    let sums = outer_with(products, &plan, x, dy);
     let (ci, taps) = (input.channels, g.taps());
     let mut dw = vec![0.0; channels * ci * taps];
     // A few output channels at a time: they lie together in the sums.
     const TOGETHER: usize = 16;
     dw.par_chunks_mut((TOGETHER * ci * taps).max(1)).enumerate().for_each(|(block, dw)| {
-        for (c, tap) in (0..ci).flat_map(|c| (0..taps).map(move |tap| (c, tap))) {
-            let sums = &sums[(tap * ci + c) * padded + block * TOGETHER..];
-            for (dw, sum) in dw.chunks_exact_mut(ci * taps).zip(sums) {
-                dw[c * taps + tap] = *sum;
+        let own = dw.len() / (ci * taps).max(1);
+        for c in 0..ci {
+            let (step, first) = (sums.width * sums.padded, sums.row(c, taps) + block * TOGETHER);
+            let sums = &sums.values[first..];
+            if turn_back(sums, step, taps, own, &mut dw[c * taps..], ci * taps) {
+                continue;
+            }
+            for tap in 0..taps {
+                for (dw, sum) in dw.chunks_exact_mut(ci * taps).zip(&sums[tap * step..]) {
+                    dw[c * taps + tap] = *sum;
+                }
             }
         }
     });

@@ -7,15 +7,17 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::bf16::{Bf16Prepared, engine, rounded};
+use super::bf16::{Bf16Prepared, Engine, engine, rounded};
 use super::boxes::Boxes;
 use super::isa::{Isa, isa};
 use super::moments::{BlockSums, Moments, RUN};
-use super::pack::{PackedWeights, pack_weights};
+use super::pack::{PackedWeights, Weights, pack_weights};
 use super::portable;
+use super::scratch::Scratch;
 use super::shape::Correlation;
 use super::simd::Simd;
 use super::source::{Region, SlabShape, Source, fill_slab};
+use super::thin::Thin;
 use super::tile::Tile;
 use super::winograd;
 use crate::Precision;
@@ -53,12 +55,12 @@ pub(crate) fn isa_lanes(isa: Isa) -> usize {
 
 /// Computes all outputs of the plan; output voxels that the plan does not reach keep their values.
 ///
-/// `weight(tap, input channel, output channel)` gives the weights; `out` has the shape `plan.output`
+/// `out` has the shape `plan.output`
 /// with `plan.pitch` values per voxel.
 pub(crate) fn correlate(
     plan: &Correlation,
     x: &[f32],
-    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
+    weights: &impl Weights,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) {
@@ -67,7 +69,7 @@ pub(crate) fn correlate(
         return;
     }
     let source = Source::plain(x, plan.input.channels);
-    Prepared::new(&[*plan], |_, tap, c, o| weight(tap, c, o), bias).run(source, out, false);
+    Prepared::new(&[*plan], weights, bias).run(source, out, false);
 }
 
 /// How products are taken.
@@ -79,14 +81,21 @@ pub(crate) enum Products {
     /// In f32, each of them, rounded before it is added: slower, with smaller rounding errors and the same bits with every
     /// instruction set.
     Direct,
-    /// In bf16.
+    /// In bf16, by Winograd's minimal filtering as well: its transforms make about four times the error of rounded factors.
     Bf16,
+    /// In bf16 with no more error than that of rounded factors; where there are no tiles and Winograd's filtering saves more, in f32.
+    Bf16Strict,
 }
 
 impl Products {
     /// Those of a precision.
     pub(crate) fn of(precision: Precision) -> Self {
         if precision.is_bf16() { Self::Bf16 } else { Self::Fast }
+    }
+
+    /// Those of a precision for prediction, where errors are not evened out by many steps.
+    pub(crate) fn strict(precision: Precision) -> Self {
+        if precision.is_bf16() { Self::Bf16Strict } else { Self::Fast }
     }
 }
 
@@ -104,29 +113,39 @@ pub(crate) struct Prepared {
 enum Method {
     /// Weights of each part; the portable kernels read the same.
     Direct(Vec<PackedWeights>),
-    Winograd(winograd::Grid, Vec<f32>),
+    Winograd(winograd::Grid, Scratch<f32>),
+    /// Lanes of input channels, for a few output channels.
+    Thin(Thin),
+    /// Tiles with transforms in f32 and products by AVX512-BF16.
+    HalfWinograd(winograd::Grid, Scratch<u16>),
     Bf16(Bf16Prepared),
     /// Weights rounded to bf16 for the f32 kernels, which then get rounded inputs.
     Rounded(Box<Prepared>),
 }
 
 impl Prepared {
-    /// Prepares the weights that `weight(part, tap, input channel, output channel)` gives.
+    /// Prepares weights.
     ///
     /// All parts have the input, the numbers of outputs, taps, strides and offsets of the first; they differ in where their
     /// outputs lie.
-    pub(crate) fn new(
-        parts: &[Correlation],
-        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
-        bias: Option<&[f32]>,
-    ) -> Self {
+    pub(crate) fn new(parts: &[Correlation], weights: &impl Weights, bias: Option<&[f32]>) -> Self {
+        if let Some(thin) = Self::thin(parts, weights, bias) {
+            return thin;
+        }
         let grid = if parts.len() == 1 { winograd::Grid::of(&parts[0], isa()) } else { None };
-        Self::f32(parts, weight, bias, grid)
+        Self::f32(parts, weights, bias, grid)
+    }
+
+    fn thin(parts: &[Correlation], weights: &impl Weights, bias: Option<&[f32]>) -> Option<Self> {
+        let ([plan], isa) = (parts, isa()) else { return None };
+        let method = Method::Thin(Thin::of(plan, weights, isa)?);
+        let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
+        Some(Self { isa, separate: false, parts: parts.to_vec(), method, bias })
     }
 
     fn f32(
         parts: &[Correlation],
-        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
+        weights: &impl Weights,
         bias: Option<&[f32]>,
         grid: Option<winograd::Grid>,
     ) -> Self {
@@ -137,11 +156,11 @@ impl Prepared {
         };
         let method = match grid {
             Some(grid) => {
-                let weights = winograd::transform_weights(&grid, |tap, c, o| weight(0, tap, c, o));
+                let weights = winograd::transform_weights(&grid, weights);
                 Method::Winograd(grid, weights)
             }
             None => {
-                let pack = |(i, plan)| pack_weights(plan, block, |tap, c, o| weight(i, tap, c, o));
+                let pack = |(part, plan)| pack_weights(plan, block, weights, part);
                 Method::Direct(parts.iter().enumerate().map(pack).collect())
             }
         };
@@ -156,28 +175,44 @@ impl Prepared {
     pub(crate) fn with(
         products: Products,
         parts: &[Correlation],
-        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
+        weights: &impl Weights,
         bias: Option<&[f32]>,
     ) -> Self {
         match products {
-            Products::Fast => Self::new(parts, weight, bias),
-            Products::Direct => Self { separate: true, ..Self::f32(parts, weight, bias, None) },
-            Products::Bf16 => Self::bf16(parts, weight, bias),
+            Products::Fast => Self::new(parts, weights, bias),
+            Products::Direct => Self { separate: true, ..Self::f32(parts, weights, bias, None) },
+            Products::Bf16 => Self::bf16(parts, weights, bias, false),
+            Products::Bf16Strict => Self::bf16(parts, weights, bias, true),
         }
     }
 
     /// [`Prepared::new`] with products in bf16: by the processor's instructions for that if it has them.
-    pub(crate) fn bf16(
-        parts: &[Correlation],
-        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
-        bias: Option<&[f32]>,
-    ) -> Self {
+    fn bf16(parts: &[Correlation], weights: &impl Weights, bias: Option<&[f32]>, strict: bool) -> Self {
         let isa = isa();
-        let method = match engine().filter(|_| isa == Isa::Avx512) {
-            Some(engine) => Method::Bf16(Bf16Prepared::new(engine, parts, weight, bias)),
+        let engine = engine().filter(|_| isa == Isa::Avx512);
+        // There is nothing to save in bf16 where inputs are read once for a few outputs.
+        if engine == Some(Engine::Dot)
+            && let Some(thin) = Self::thin(parts, weights, bias)
+        {
+            return thin;
+        }
+        if engine == Some(Engine::Dot)
+            && let [plan] = parts
+            && let Some(grid) = winograd::Grid::of_half(plan)
+        {
+            if strict {
+                return Self::new(parts, weights, bias);
+            }
+            let weights = winograd::transform_weights_half(&grid, weights);
+            let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
+            let method = Method::HalfWinograd(grid, weights);
+            return Self { isa, separate: false, parts: parts.to_vec(), method, bias };
+        }
+        let method = match engine {
+            Some(engine) => Method::Bf16(Bf16Prepared::new(engine, parts, weights, bias)),
             None => {
-                let weight = |part, tap, c, o| rounded(weight(part, tap, c, o));
-                Method::Rounded(Box::new(Self::new(parts, weight, bias)))
+                let weight = |part, tap, c, o| rounded(weights.at(part, tap, c, o));
+                Method::Rounded(Box::new(Self::new(parts, &weight, bias)))
             }
         };
         Self { isa, separate: false, parts: parts.to_vec(), method, bias: Vec::new() }
@@ -205,6 +240,13 @@ impl Prepared {
             Method::Winograd(grid, weights) => {
                 winograd::correlate(grid, x, weights, &self.bias, out, moments)
             }
+            Method::Thin(thin) => thin.run(plan, x, &self.bias, out, moments),
+            #[cfg(target_arch = "x86_64")]
+            Method::HalfWinograd(grid, weights) => {
+                winograd::correlate_half(grid, x, weights, &self.bias, out, moments)
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Method::HalfWinograd(..) => unreachable!("no engine is found on other processors"),
             Method::Bf16(prepared) => prepared.run(x, out, moments),
             Method::Rounded(prepared) => {
                 let mut values = x.collect(plan.input).into_owned();
@@ -231,37 +273,44 @@ impl Prepared {
     ) -> Vec<Moments> {
         let (plan, block) = (&self.parts[0], weights[0].block);
         let boxes = Boxes::rows(plan, plan.output.channels.div_ceil(block));
-        let in_place = reads_in_place(plan, &x);
         let shared = SharedOut(out.as_mut_ptr());
         let task = |task| {
             let (region, blocks) = boxes.task(task);
             let channels = (blocks.end * block).min(plan.output.channels) - blocks.start * block;
             let mut own = vec![Moments::default(); if moments { channels } else { 0 }];
-            let mut run = |slab: &[f32], shape: SlabShape| {
+            with_slab(plan, &x, &region, |slab, shape| {
                 for (plan, weights) in self.parts.iter().zip(weights) {
                     let blocks = blocks.clone();
                     let separate = self.separate;
                     let job = Job { plan, slab, shape, weights, separate, bias: &self.bias, region, blocks };
                     job.run(self.isa, shared, &mut own);
                 }
-            };
-            if in_place {
-                let [_, ny, nx] = plan.input.space;
-                let [z, y, _] = region.start;
-                let row = nx * x.pitch;
-                let shape = SlabShape { row, plane: ny * row, planes: region.count[0] };
-                run(&x.values[((region.sample * plan.input.space[0] + z) * ny + y) * row..], shape);
-            } else {
-                SLAB.with_borrow_mut(|slab| {
-                    fill_slab(plan, &x, &region, slab);
-                    run(slab, SlabShape::of(plan, region.count));
-                });
-            }
+            });
             own
         };
         let tasks: Vec<_> = (0..boxes.tasks()).into_par_iter().with_max_len(1).map(task).collect();
         if moments { boxes.join(plan.output.channels, block, &tasks) } else { Vec::new() }
     }
+}
+
+/// Gives `run` what a region reads: the input itself where it needs no copy, else a copy with zeros around it.
+pub(crate) fn with_slab(
+    plan: &Correlation,
+    x: &Source<'_>,
+    region: &Region,
+    run: impl FnOnce(&[f32], SlabShape),
+) {
+    if reads_in_place(plan, x) {
+        let ([_, ny, nx], [z, y, _]) = (plan.input.space, region.start);
+        let row = nx * x.pitch;
+        let shape = SlabShape { row, plane: ny * row, planes: region.count[0] };
+        run(&x.values[((region.sample * plan.input.space[0] + z) * ny + y) * row..], shape);
+        return;
+    }
+    SLAB.with_borrow_mut(|slab| {
+        fill_slab(plan, x, region, slab);
+        run(slab, SlabShape::of(plan, region.count));
+    });
 }
 
 /// Whether the input needs no copy: every output reads exactly its own voxel, and a box is contiguous up to its last row.
@@ -470,7 +519,7 @@ mod tests {
                 let weight = |_, tap, c, o| value((tap * channels + c) * outputs + o);
                 let bias: Vec<f32> = (0..outputs).map(|o| value(o + 5)).collect();
                 let run = |isa: Option<Isa>| {
-                    let mut prepared = Prepared::with(Products::Direct, &[plan], weight, Some(&bias));
+                    let mut prepared = Prepared::with(Products::Direct, &[plan], &weight, Some(&bias));
                     prepared.isa = isa.unwrap_or(prepared.isa);
                     let mut out = vec![0.0; plan.output.len()];
                     prepared.run(Source::plain(&x, channels), &mut out, false);

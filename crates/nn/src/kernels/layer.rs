@@ -2,6 +2,7 @@
 
 use super::conv::{forward_plan, input_gradient, weight_gradient};
 use super::correlate::{Prepared, Products};
+use super::pack::Strided;
 use super::shape::{ConvGeometry, Dims};
 use super::source::Source;
 use super::transpose::{up_input_gradient, up_plans, up_weight_gradient};
@@ -42,8 +43,8 @@ impl Convolution {
         let (ci, taps) = (self.input.channels, self.geometry.taps());
         let mut y = vec![0.0; plan.output.len()];
         if !plan.is_empty() {
-            let weight = |_: usize, tap: usize, c: usize, o: usize| weight[(o * ci + c) * taps + tap];
-            Prepared::with(self.products(), &[plan], weight, None).run(Source::plain(x, ci), &mut y, false);
+            let weights = Strided::convolution(weight, ci, taps);
+            Prepared::with(self.products(), &[plan], &weights, None).run(Source::plain(x, ci), &mut y, false);
         }
         y
     }
@@ -94,7 +95,7 @@ impl TransposedConvolution {
         if !y.is_empty() && self.input.channels > 0 {
             let plans = up_plans(self.input, channels, self.stride, channels);
             let weight = |r: usize, _: usize, c: usize, o: usize| weight[(c * channels + o) * boxes + r];
-            let up = Prepared::with(Products::of(self.precision), &plans, weight, None);
+            let up = Prepared::with(Products::of(self.precision), &plans, &weight, None);
             up.run(Source::plain(x, self.input.channels), &mut y, false);
         }
         y

@@ -23,12 +23,15 @@ mod outer;
 mod pack;
 mod peak;
 mod portable;
+mod scratch;
 mod separate;
 mod shape;
 mod simd;
 mod source;
+mod thin;
 mod tile;
 mod transpose;
+mod turn;
 mod winograd;
 
 #[cfg(feature = "emulator")]
@@ -44,6 +47,7 @@ pub(crate) use merge::{average_pool, merge, split};
 pub(crate) use moments::Moments;
 pub(crate) use norm::backward_in_place;
 pub use norm::{NormGradients, NormSaved, norm_act_backward, norm_act_forward, norm_act_in_place};
+pub(crate) use pack::Strided;
 pub use peak::multiply_adds;
 pub use shape::{ConvGeometry, Dims};
 pub(crate) use source::{ChannelMap, Source};

@@ -13,6 +13,7 @@ use super::bf16::{self, Engine, engine, rounded};
 use super::correlate::{Products, isa_lanes};
 use super::isa::{Isa, isa};
 use super::portable;
+use super::scratch::Scratch;
 use super::shape::Correlation;
 use super::simd::Simd;
 use super::source::{Region, SlabShape, Source, fill_slab};
@@ -20,6 +21,8 @@ use super::winograd;
 
 /// All partial sums together take at most about this many values.
 const PARTIAL_VALUES: usize = 1 << 24;
+/// A part sums at least about this many products for each of its sums.
+const SUMMED: usize = 512;
 /// Tasks that a weight gradient is shared out to, where there are as many planes.
 const TASKS: usize = 32;
 /// From this size on a result is shared out by rows too: what a second level cache holds beside the activations.
@@ -27,62 +30,80 @@ pub(crate) const GROUPED_VALUES: usize = 3 << 16;
 /// Input and gradient values of the planes that are swept together: half of a second level cache.
 const SWEEP_VALUES: usize = 1 << 17;
 
-/// `Σ x[tap][channel] · dy[output channel]` over all outputs of a dense plan, as rows `[tap][channel]` of
-/// `padded` output channels; returns the sums and `padded`.
-pub(crate) fn outer(plan: &Correlation, x: Source<'_>, dy: &[f32]) -> (Vec<f32>, usize) {
+/// Sums for taps, input and output channels, as rows `[group of input channels][tap][own channel]` of output channels.
+pub(crate) struct Sums {
+    pub(crate) values: Scratch<f32>,
+    /// Input channels of a group.
+    pub(crate) width: usize,
+    /// Values of a row: output channels, and some more.
+    pub(crate) padded: usize,
+}
+
+impl Sums {
+    /// Where the row of an input channel begins for the first of `taps` taps; rows of its other taps follow `width` rows apart.
+    pub(crate) fn row(&self, channel: usize, taps: usize) -> usize {
+        (channel / self.width * taps * self.width + channel % self.width) * self.padded
+    }
+}
+
+/// `Σ x[tap][channel] · dy[output channel]` over all outputs of a dense plan.
+pub(crate) fn outer(plan: &Correlation, x: Source<'_>, dy: &[f32]) -> Sums {
     assert!(x.covers(plan.input));
     assert_eq!(dy.len(), plan.output.len());
     assert_eq!(plan.count, plan.output.space);
     // Training in a browser is not worth kernels of its own.
     let isa = if isa() == Isa::Simd128 { Isa::Portable } else { isa() };
     if let Some(grid) = winograd::Grid::of(plan, isa) {
-        return (winograd::outer(&grid, x, dy), plan.output.channels);
+        return winograd::outer(&grid, x, dy);
     }
     let padded = plan.output.channels.next_multiple_of(isa_lanes(isa)).max(1);
-    let size = plan.depth() * padded;
+    let (size, width) = (plan.depth() * padded, plan.input.channels.max(1));
+    let sums = |values| Sums { values, width, padded };
     if plan.is_empty() {
-        return (vec![0.0; size], padded);
+        return sums(Scratch::zeros(size));
     }
     let planes = plan.input.batch * plan.count[0];
+    let most = plan.input.batch * plan.output.voxels() / SUMMED;
     if isa == Isa::Portable {
         let x = x.collect(plan.input);
         let add = |range, _, dw: &mut [f32]| portable::outer(plan, &x, dy, range, padded, dw);
-        return (sum_in_parts(planes, 1, size, add), padded);
+        return sums(sum_in_parts(planes, 1, most, size, add));
     }
     // The rows of one pair of taps along z and y follow each other.
     let taps = plan.taps[0] * plan.taps[1];
     let groups = if size > GROUPED_VALUES { taps } else { 1 };
-    let total = sum_in_parts(planes, groups, size, |range, group, dw| {
+    let total = sum_in_parts(planes, groups, most, size, |range, group, dw| {
         let taps = group * taps / groups..(group + 1) * taps / groups;
         Part { plan, x, dy, padded, taps }.run(isa, range, dw);
     });
-    (total, padded)
+    sums(total)
 }
 
 /// Sums of `size` values in `groups` equal runs: shares the planes out to parts, lets `add(planes, group, sums)` sum each
-/// part of each group, and adds the parts in order.
+/// part of each group, and adds the parts in order. There are at most `most` parts, so that each has more to sum up than its sums.
 pub(crate) fn sum_in_parts(
     planes: usize,
     groups: usize,
+    most: usize,
     size: usize,
     add: impl Fn(Range<usize>, usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
+) -> Scratch<f32> {
     let length = size / groups;
-    let mut total = vec![0.0; size];
+    let mut total = Scratch::zeros(size);
     if length == 0 {
         return total;
     }
-    let parts = TASKS.div_ceil(groups).min(PARTIAL_VALUES / size).clamp(1, planes.max(1));
+    let parts = TASKS.div_ceil(groups).min(PARTIAL_VALUES / size).min(most).clamp(1, planes.max(1));
     if parts == 1 {
         total.par_chunks_mut(length).enumerate().for_each(|(group, sums)| add(0..planes, group, sums));
         return total;
     }
-    let sums: Vec<Vec<f32>> = (0..parts * groups)
+    let sums: Vec<Scratch<f32>> = (0..parts * groups)
         .into_par_iter()
         .with_max_len(1)
         .map(|task| {
             let (part, group) = (task / groups, task % groups);
-            let mut sums = vec![0.0; length];
+            let mut sums = Scratch::zeros(length);
             add(part * planes / parts..(part + 1) * planes / parts, group, &mut sums);
             sums
         })
@@ -90,7 +111,7 @@ pub(crate) fn sum_in_parts(
     total.par_chunks_mut(length).enumerate().for_each(|(group, total)| {
         for part in 0..parts {
             let part = &sums[part * groups + group];
-            total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+            total.iter_mut().zip(part.iter()).for_each(|(t, p)| *t += p);
         }
     });
     total
@@ -98,20 +119,22 @@ pub(crate) fn sum_in_parts(
 
 /// [`outer`], with products of a kind.
 ///
-/// In bf16 they are taken by tiles wherever there are tiles; otherwise by dot products where neither Winograd's filtering in
-/// f32 saves more nor few channels make the layout cost more than the products.
-pub(crate) fn outer_with(
-    products: Products,
-    plan: &Correlation,
-    x: Source<'_>,
-    dy: &[f32],
-) -> (Vec<f32>, usize) {
-    if products != Products::Bf16 {
+/// In bf16 they are taken by tiles wherever there are tiles; otherwise by dot products, with Winograd's filtering where it applies,
+/// unless few channels make the layout cost more than the products.
+pub(crate) fn outer_with(products: Products, plan: &Correlation, x: Source<'_>, dy: &[f32]) -> Sums {
+    if matches!(products, Products::Fast | Products::Direct) {
         return outer(plan, x, dy);
     }
     let narrow = plan.input.channels.min(plan.output.channels) < 16;
-    match engine().filter(|_| isa() == Isa::Avx512) {
-        Some(Engine::Dot) if narrow || winograd::Grid::of(plan, Isa::Avx512).is_some() => outer(plan, x, dy),
+    let engine = engine().filter(|_| isa() == Isa::Avx512);
+    #[cfg(target_arch = "x86_64")]
+    if engine == Some(Engine::Dot)
+        && let Some(grid) = winograd::Grid::of_half(plan)
+    {
+        return winograd::outer_half(&grid, x, dy);
+    }
+    match engine {
+        Some(Engine::Dot) if narrow => outer(plan, x, dy),
         Some(engine) => bf16::outer(engine, plan, x, dy),
         None => {
             let mut values = x.collect(plan.input).into_owned();

@@ -3,6 +3,7 @@
 use super::conv::{sum_channels, zeros};
 use super::correlate::{Prepared, Products};
 use super::outer::outer_with;
+use super::pack::Strided;
 use super::shape::{Correlation, Dims};
 use super::source::Source;
 
@@ -32,7 +33,8 @@ pub fn conv_transpose_forward(
         return y;
     }
     let plans = up_plans(input, channels, stride, pitch);
-    let up = Prepared::new(&plans, |r, _, c, o| weight[(c * channels + o) * boxes + r], bias);
+    let weights = |r: usize, _: usize, c: usize, o: usize| weight[(c * channels + o) * boxes + r];
+    let up = Prepared::new(&plans, &weights, bias);
     up.run(Source::plain(x, input.channels), &mut y, false);
     y
 }
@@ -94,8 +96,9 @@ pub(crate) fn up_input_gradient(
     let mut dx = zeros(input.len());
     assert_eq!(dy.len(), plan.input.len());
     if !plan.is_empty() {
-        let weight = |_: usize, r: usize, o: usize, c: usize| weight[(c * channels + o) * boxes + r];
-        Prepared::with(products, &[plan], weight, None).run(Source::plain(dy, channels), &mut dx, false);
+        let weights =
+            Strided { values: weight, output: channels * boxes, input: boxes, taps: (0..boxes).collect() };
+        Prepared::with(products, &[plan], &weights, None).run(Source::plain(dy, channels), &mut dx, false);
     }
     dx
 }
@@ -122,12 +125,15 @@ pub(crate) fn up_weight_gradient(
     products: Products,
 ) -> Vec<f32> {
     let plan = gather_plan(input, channels, stride);
-    let (sums, padded) = outer_with(products, &plan, Source::plain(dy, channels), x);
+    let sums = outer_with(products, &plan, Source::plain(dy, channels), x);
     let boxes: usize = stride.iter().product();
+    if plan.is_empty() {
+        return vec![0.0; input.channels * channels * boxes];
+    }
     let mut dw = vec![0.0; input.channels * channels * boxes];
     for (i, value) in dw.iter_mut().enumerate() {
         let (c, o, r) = (i / boxes / channels, i / boxes % channels, i % boxes);
-        *value = sums[(r * channels + o) * padded + c];
+        *value = sums.values[sums.row(o, boxes) + r * sums.width * sums.padded + c];
     }
     dw
 }

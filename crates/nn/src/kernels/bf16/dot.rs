@@ -15,30 +15,40 @@ pub(super) struct Dot;
 unsafe impl Kernel for Dot {
     #[inline(always)]
     unsafe fn products(&mut self, block: &Block, out: &mut [f32; VOXELS * BLOCK]) {
-        let parts = block.voxels.div_ceil(MOST);
-        let mut first = 0;
-        for part in 0..parts {
-            let n = block.voxels / parts + usize::from(part < block.voxels % parts);
-            let out = out[first * BLOCK..].as_mut_ptr();
-            // SAFETY: the caller's.
-            unsafe {
-                match n {
-                    1 => some::<1>(block, first, out),
-                    2 => some::<2>(block, first, out),
-                    3 => some::<3>(block, first, out),
-                    4 => some::<4>(block, first, out),
-                    5 => some::<5>(block, first, out),
-                    6 => some::<6>(block, first, out),
-                    7 => some::<7>(block, first, out),
-                    8 => some::<8>(block, first, out),
-                    9 => some::<9>(block, first, out),
-                    10 => some::<10>(block, first, out),
-                    11 => some::<11>(block, first, out),
-                    _ => some::<12>(block, first, out),
-                }
+        // SAFETY: the caller's.
+        unsafe { products(block, out.as_mut_ptr()) };
+    }
+}
+
+/// `out[voxel][channel] = Σ x · w` for the voxels of the block, any number of them.
+///
+/// # Safety
+/// The processor has AVX512-BF16; runs and weights can be read, `BLOCK` outputs per voxel written.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(crate) unsafe fn products(block: &Block, out: *mut f32) {
+    let parts = block.voxels.div_ceil(MOST);
+    let mut first = 0;
+    for part in 0..parts {
+        let n = block.voxels / parts + usize::from(part < block.voxels % parts);
+        // SAFETY: the caller's.
+        unsafe {
+            let out = out.add(first * BLOCK);
+            match n {
+                1 => some::<1>(block, first, out),
+                2 => some::<2>(block, first, out),
+                3 => some::<3>(block, first, out),
+                4 => some::<4>(block, first, out),
+                5 => some::<5>(block, first, out),
+                6 => some::<6>(block, first, out),
+                7 => some::<7>(block, first, out),
+                8 => some::<8>(block, first, out),
+                9 => some::<9>(block, first, out),
+                10 => some::<10>(block, first, out),
+                11 => some::<11>(block, first, out),
+                _ => some::<12>(block, first, out),
             }
-            first += n;
         }
+        first += n;
     }
 }
 
@@ -52,7 +62,8 @@ unsafe fn some<const N: usize>(block: &Block, first: usize, out: *mut f32) {
             let (tz, ty) = (tap / block.taps[1], tap % block.taps[1]);
             let x = block.x.add(tz * block.plane + ty * block.row + first * block.step);
             for pair in 0..block.pairs {
-                let weights = [0, 1].map(|k| as_pairs(_mm512_loadu_si512(w.add(32 * k).cast())));
+                let load = |k: usize| as_pairs(_mm512_loadu_si512(w.add(32 * k).cast()));
+                let weights = [load(0), load(1)];
                 w = w.add(2 * BLOCK);
                 for (v, sums) in sums.iter_mut().enumerate() {
                     let both = x.add(v * block.step + 2 * pair).cast::<i32>().read_unaligned();
@@ -93,5 +104,28 @@ pub(super) unsafe fn round_all(from: &[f32], to: &mut [u16]) {
     }
     for (to, from) in to.iter_mut().zip(from).skip(whole) {
         *to = super::round(*from);
+    }
+}
+
+/// See [`super::prepared::round_pairs`].
+///
+/// # Safety
+/// The processor has AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn round_pairs(even: &[f32], odd: &[f32], to: &mut [u16]) {
+    let whole = even.len().min(odd.len()).min(to.len() / 2) / 16 * 16;
+    for i in (0..whole).step_by(16) {
+        // SAFETY: 16 values lie from `i` on in both, and room for 32.
+        unsafe {
+            let wide = |from: &[f32]| {
+                let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(from.as_ptr().add(i)));
+                _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
+            };
+            let both = _mm512_or_si512(wide(even), _mm512_slli_epi32::<16>(wide(odd)));
+            _mm512_storeu_si512(to.as_mut_ptr().add(2 * i).cast(), both);
+        }
+    }
+    for ((to, even), odd) in to.chunks_exact_mut(2).zip(even).zip(odd).skip(whole) {
+        to.copy_from_slice(&[super::round(*even), super::round(*odd)]);
     }
 }

@@ -16,11 +16,13 @@ mod peak;
 mod prepared;
 mod tiles;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) use dot::products as dot_products;
 pub use engine::has_amx;
 pub(crate) use engine::{Engine, engine};
 pub(crate) use outer::outer;
 pub use peak::multiply_adds_bf16;
-pub(crate) use prepared::Bf16Prepared;
+pub(crate) use prepared::{BLOCK, Bf16Prepared, Block, round_pairs};
 
 /// The nearest bf16, ties to even; what is not a number stays so.
 pub(crate) fn round(v: f32) -> u16 {

@@ -10,7 +10,8 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::super::boxes::Boxes;
-use super::super::outer::sum_in_parts;
+use super::super::outer::{Sums, sum_in_parts};
+use super::super::scratch::Scratch;
 use super::super::shape::Correlation;
 use super::super::source::{Region, SlabShape, Source, fill_slab};
 use super::engine::Engine;
@@ -35,13 +36,13 @@ struct Buffers {
 }
 
 /// [`super::super::outer::outer`] of values that are rounded to bf16; the engine is one that [`super::engine()`] gave.
-pub(crate) fn outer(engine: Engine, plan: &Correlation, x: Source<'_>, dy: &[f32]) -> (Vec<f32>, usize) {
+pub(crate) fn outer(engine: Engine, plan: &Correlation, x: Source<'_>, dy: &[f32]) -> Sums {
     let (ci, co) = (plan.input.channels, plan.output.channels);
     let padded = co.next_multiple_of(BLOCK).max(1);
     let taps: usize = plan.taps.iter().product();
     let size = taps * ci * padded;
     if plan.is_empty() {
-        return (vec![0.0; size], padded);
+        return Sums { values: Scratch::zeros(size), width: ci.max(1), padded };
     }
     let layout = Layout::of(plan, engine);
     let [nz, ny, nx] = plan.count;
@@ -50,7 +51,7 @@ pub(crate) fn outer(engine: Engine, plan: &Correlation, x: Source<'_>, dy: &[f32
     let boxes = Boxes::new(plan.input.batch, plan.count, [1; 3], [planes, rows, nx], 1);
     let groups = if boxes.boxes() < FEW && ci.is_multiple_of(VOXELS) { ci / VOXELS } else { 1 };
     let width = ci / groups;
-    let sums = sum_in_parts(boxes.boxes(), groups, size, |range, group, sums| {
+    let values = sum_in_parts(boxes.boxes(), groups, boxes.boxes(), size, |range, group, sums| {
         BUFFERS.with_borrow_mut(|buffers| {
             for number in range {
                 let region = boxes.region(number);
@@ -59,16 +60,7 @@ pub(crate) fn outer(engine: Engine, plan: &Correlation, x: Source<'_>, dy: &[f32
             }
         });
     });
-    if groups == 1 {
-        return (sums, padded);
-    }
-    let mut ordered = vec![0.0; size];
-    for (group, sums) in sums.chunks_exact(size / groups).enumerate() {
-        for (tap, sums) in sums.chunks_exact(width * padded).enumerate() {
-            ordered[(tap * ci + group * width) * padded..][..width * padded].copy_from_slice(sums);
-        }
-    }
-    (ordered, padded)
+    Sums { values, width, padded }
 }
 
 /// How a plane of a box is laid out; rows are as long for inputs as for gradients.
@@ -346,9 +338,14 @@ mod tests {
         let maps = vec![map; plan.input.batch];
         let source = Source { maps: &maps, ..Source::plain(&x, plan.input.channels) };
         for engine in [Some(Engine::Emulated), engine()].into_iter().flatten() {
-            let (found, padded) = outer(engine, plan, source, &dy);
-            let co = plan.output.channels;
-            let found = found.chunks_exact(padded).flat_map(|row| &row[..co]).map(|v| f64::from(*v));
+            let sums = outer(engine, plan, source, &dy);
+            let (ci, co) = (plan.input.channels, plan.output.channels);
+            let taps: usize = plan.taps.iter().product();
+            let rows = (0..taps).flat_map(|tap| (0..ci).map(move |c| (tap, c)));
+            let found = rows.flat_map(|(tap, c)| {
+                let row = sums.row(c, taps) + tap * sums.width * sums.padded;
+                sums.values[row..row + co].iter().map(|v| f64::from(*v))
+            });
             let (mut apart, mut length) = (0.0, 1e-20);
             for (found, expected) in found.zip(&expected) {
                 apart += (found - expected).powi(2);

@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use super::super::boxes::Boxes;
 use super::super::correlate::SharedOut;
 use super::super::moments::{BlockSums, Moments, RUN};
+use super::super::pack::{Weights, gather};
+use super::super::scratch::Scratch;
 use super::super::shape::Correlation;
 use super::super::source::{Region, SlabShape, Source, fill_slab};
 use super::engine::Engine;
@@ -16,7 +18,7 @@ use super::round;
 use super::tiles::{ROWS, Tiles};
 
 /// Output channels of a block.
-pub(super) const BLOCK: usize = 2 * ROWS;
+pub(crate) const BLOCK: usize = 2 * ROWS;
 /// Voxels of a block.
 pub(super) const VOXELS: usize = 2 * ROWS;
 
@@ -25,18 +27,18 @@ thread_local! {
 }
 
 /// Voxels whose sums over all taps and input channels are wanted for a block of output channels.
-pub(super) struct Block {
-    pub(super) x: *const u16,
+pub(crate) struct Block {
+    pub(crate) x: *const u16,
     /// Values from voxel to voxel, row to row, plane to plane.
-    pub(super) step: usize,
-    pub(super) row: usize,
-    pub(super) plane: usize,
+    pub(crate) step: usize,
+    pub(crate) row: usize,
+    pub(crate) plane: usize,
     /// Taps along z and y; those along x are part of the run.
-    pub(super) taps: [usize; 2],
+    pub(crate) taps: [usize; 2],
     /// Pairs of values per run.
-    pub(super) pairs: usize,
-    pub(super) w: *const u16,
-    pub(super) voxels: usize,
+    pub(crate) pairs: usize,
+    pub(crate) w: *const u16,
+    pub(crate) voxels: usize,
 }
 
 /// Something that multiplies.
@@ -99,7 +101,7 @@ unsafe impl<T: Tiles> Kernel for ByTiles<T> {
 pub(crate) struct Bf16Prepared {
     engine: Engine,
     parts: Vec<Correlation>,
-    weights: Vec<Vec<u16>>,
+    weights: Vec<Scratch<u16>>,
     pairs: usize,
     /// Zero beyond the last channel.
     bias: Vec<f32>,
@@ -109,14 +111,14 @@ impl Bf16Prepared {
     pub(crate) fn new(
         engine: Engine,
         parts: &[Correlation],
-        weight: impl Fn(usize, usize, usize, usize) -> f32 + Sync,
+        weights: &impl Weights,
         bias: Option<&[f32]>,
     ) -> Self {
         let plan = &parts[0];
         let multiple = if engine == Engine::Dot { 1 } else { ROWS };
         let run = plan.taps[2] * plan.input.channels;
         let pairs = run.div_ceil(2).next_multiple_of(multiple);
-        let pack = |part| pack(plan, pairs, |tap, c, o| weight(part, tap, c, o));
+        let pack = |part| pack(plan, pairs, weights, part);
         let mut padded = vec![0.0; plan.output.channels.next_multiple_of(BLOCK)];
         if let Some(bias) = bias {
             padded[..bias.len()].copy_from_slice(bias);
@@ -138,9 +140,9 @@ impl Bf16Prepared {
             SLABS.with_borrow_mut(|(values, slab)| {
                 fill_slab(plan, &x, &region, values);
                 // Whole tiles read past the last voxel and the end of the last run.
-                slab.clear();
                 slab.resize(values.len() + VOXELS * step + 2 * self.pairs, 0);
                 round_all(values, slab);
+                slab[values.len()..].fill(0);
                 for (plan, weights) in self.parts.iter().zip(&self.weights) {
                     let shape = SlabShape::of(plan, region.count);
                     let (blocks, pairs, bias) = (blocks.clone(), self.pairs, &self.bias[..]);
@@ -165,19 +167,50 @@ pub(super) fn round_all(from: &[f32], to: &mut [u16]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to = round(*from));
 }
 
-fn pack(plan: &Correlation, pairs: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync) -> Vec<u16> {
+/// Rounds two runs of values to bf16, in turn one of each.
+pub(crate) fn round_pairs(even: &[f32], odd: &[f32], to: &mut [u16]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512bf16") && std::arch::is_x86_feature_detected!("avx512bw") {
+        // SAFETY: just checked.
+        return unsafe { super::dot::round_pairs(even, odd, to) };
+    }
+    for ((to, even), odd) in to.chunks_exact_mut(2).zip(even).zip(odd) {
+        to.copy_from_slice(&[round(*even), round(*odd)]);
+    }
+}
+
+fn pack(plan: &Correlation, pairs: usize, weights: &impl Weights, part: usize) -> Scratch<u16> {
     let (ci, co) = (plan.input.channels, plan.output.channels);
-    let (taps, run) = (plan.taps[0] * plan.taps[1], plan.taps[2] * ci);
-    let mut data = vec![0; co.div_ceil(BLOCK) * taps * pairs * 2 * BLOCK];
-    data.par_chunks_mut((taps * pairs * 2 * BLOCK).max(1)).enumerate().for_each(|(number, chunk)| {
-        for (tap, chunk) in chunk.chunks_exact_mut(pairs * 2 * BLOCK).enumerate() {
-            for i in 0..run {
-                for lane in 0..BLOCK.min(co - number * BLOCK) {
-                    let value = weight(tap * plan.taps[2] + i / ci, i % ci, number * BLOCK + lane);
-                    chunk[(i / 2 * BLOCK + lane) * 2 + i % 2] = round(value);
+    let ([tz, ty, tx], size) = (plan.taps, pairs * 2 * BLOCK);
+    let taps = tz * ty * tx;
+    let len = co.div_ceil(BLOCK) * tz * ty * size;
+    // Without gaps between runs, all of it is written.
+    let mut data = if 2 * pairs == tx * ci { Scratch::any(len) } else { Scratch::zeros(len) };
+    data.par_chunks_mut((tz * ty * size).max(1)).enumerate().for_each(|(number, chunk)| {
+        let lanes = number * BLOCK..co.min((number + 1) * BLOCK);
+        gather(weights, part, taps, ci, lanes, BLOCK, |channels, values| {
+            if ci.is_multiple_of(2) {
+                for channel in channels.clone().step_by(2) {
+                    let values = &values[(channel - channels.start) * taps * BLOCK..];
+                    let (even, odd) = values.split_at(taps * BLOCK);
+                    for tap in 0..taps {
+                        let at = tap / tx * size + (tap % tx * ci + channel) * BLOCK;
+                        let [even, odd] = [even, odd].map(|values| &values[tap * BLOCK..][..BLOCK]);
+                        round_pairs(even, odd, &mut chunk[at..][..2 * BLOCK]);
+                    }
+                }
+                return;
+            }
+            for (channel, values) in channels.zip(values.chunks_exact(taps * BLOCK)) {
+                for (tap, values) in values.chunks_exact(BLOCK).enumerate() {
+                    let i = tap % tx * ci + channel;
+                    let to = &mut chunk[tap / tx * size + i / 2 * 2 * BLOCK..][..2 * BLOCK];
+                    for (to, value) in to.iter_mut().skip(i % 2).step_by(2).zip(values) {
+                        *to = round(*value);
+                    }
                 }
             }
-        }
+        });
     });
     data
 }
@@ -370,7 +403,7 @@ mod tests {
         let expected = expected(plans, &x, &w);
         for engine in engines() {
             let mut out = vec![0.0; expected.len()];
-            let prepared = Bf16Prepared::new(engine, plans, w, None);
+            let prepared = Bf16Prepared::new(engine, plans, &w, None);
             let moments = prepared.run(Source::plain(&x, ci), &mut out, true);
             let worst = out.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
             assert!(worst < 1e-4, "{engine:?} {plan:?}: {worst}");

@@ -6,12 +6,14 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::super::bf16::{BLOCK, Block, dot_products};
 use super::super::correlate::SharedOut;
 use super::super::moments::{BlockSums, Moments, RUN};
 use super::super::simd::Simd;
 use super::super::source::{Region, SlabShape, Source, fill_slab};
 use super::super::tile::Tile;
-use super::transform::{transform_inputs, transform_output};
+use super::transform::{Element, transform_inputs, transform_output};
 use super::{Grid, POINTS, TILE, slowdown};
 
 /// Tiles whose products are kept before the output transform.
@@ -20,7 +22,17 @@ const GROUP: usize = 48;
 const SUMMED: usize = RUN / (TILE * TILE);
 
 thread_local! {
-    static BUFFERS: RefCell<[Vec<f32>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
+}
+
+/// Transformed inputs are in f32 or in bf16.
+#[derive(Default)]
+struct Buffers {
+    slab: Vec<f32>,
+    values: Vec<f32>,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    halves: Vec<u16>,
+    products: Vec<f32>,
 }
 
 /// [`super::super::correlate::Prepared::run`] on tiles.
@@ -32,21 +44,52 @@ pub(crate) fn correlate(
     out: &mut [f32],
     moments: bool,
 ) -> Vec<Moments> {
-    let [ci, co] = grid.channels();
-    let block = grid.block();
+    in_boxes(grid, x, out, moments, |buffers, region, blocks, shared, own| {
+        let Buffers { slab, values, products, .. } = buffers;
+        let (job, room) = Job::new(grid, weights, bias, region, blocks);
+        values.resize(room, 0.0);
+        job.run(slab, values, products, shared, own);
+    })
+}
+
+/// [`correlate`] with products by AVX512-BF16, which the processor has; weights are those of
+/// [`super::transform_weights_half`].
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn correlate_half(
+    grid: &Grid,
+    x: Source<'_>,
+    weights: &[u16],
+    bias: &[f32],
+    out: &mut [f32],
+    moments: bool,
+) -> Vec<Moments> {
+    in_boxes(grid, x, out, moments, |buffers, region, blocks, shared, own| {
+        let Buffers { slab, halves, products, .. } = buffers;
+        let (job, room) = Job::new(grid, weights, bias, region, blocks);
+        halves.resize(room, 0);
+        // SAFETY: the caller's word that the processor has the instructions; the rest as in `Job::run`.
+        unsafe { job.run_half(slab, halves, products, shared, own) };
+    })
+}
+
+/// Runs `run(buffers, region, blocks, outputs, moments)` for all boxes, with the slab of the region filled.
+fn in_boxes(
+    grid: &Grid,
+    x: Source<'_>,
+    out: &mut [f32],
+    moments: bool,
+    run: impl Fn(&mut Buffers, Region, Range<usize>, SharedOut, &mut [Moments]) + Sync,
+) -> Vec<Moments> {
+    let (co, block) = (grid.channels()[1], grid.block());
     let boxes = grid.boxes(co / block, |size| cost(grid, size));
     let shared = SharedOut(out.as_mut_ptr());
     let task = |task| {
         let (region, blocks) = boxes.task(task);
         let mut own = vec![Moments::default(); if moments { blocks.len() * block } else { 0 }];
-        BUFFERS.with_borrow_mut(|[slab, values, products]| {
-            fill_slab(&grid.plan, &x, &region, slab);
-            let shape = SlabShape::of(&grid.plan, region.count);
-            let tiles = [region.count[1] / TILE, region.count[2] / TILE];
-            values.resize(POINTS * shape.planes * tiles[0] * tiles[1] * ci, 0.0);
-            products.resize(POINTS * GROUP * block, 0.0);
-            let job = Job { grid, weights, bias, region, tiles, shape, blocks };
-            job.run(slab, values, products, shared, &mut own);
+        BUFFERS.with_borrow_mut(|buffers| {
+            fill_slab(&grid.plan, &x, &region, &mut buffers.slab);
+            buffers.products.resize(POINTS * GROUP * block, 0.0);
+            run(buffers, region, blocks, shared, &mut own);
         });
         own
     };
@@ -63,13 +106,80 @@ fn cost(grid: &Grid, size: [usize; 3]) -> f64 {
     let depth = (POINTS * grid.plan.taps[0] * ci) as f64;
     let products = depth * vectors * (rows as f64 + 1.5 * rows.div_ceil(12) as f64) * slowdown(values);
     let weights = depth * co as f64 / 4.0;
-    input + products + weights + rows as f64 * vectors * 160.0
+    let share = if grid.half { 0.5 } else { 1.0 };
+    input + share * (products + weights) + rows as f64 * vectors * 160.0
+}
+
+/// Tiles that follow each other, at one point, and the weights of a block at this point.
+struct Rows<E> {
+    x: *const E,
+    /// Values from plane to plane.
+    plane: usize,
+    w: *const E,
+    taps: usize,
+    ci: usize,
+}
+
+/// What transformed inputs and weights are kept as, and how they are multiplied.
+///
+/// # Safety
+/// As for [`Element`]; all addresses of the rows can be read, and `NZ` registers for each tile be written.
+unsafe trait Multiply<S: Simd>: Element<S> {
+    /// `out[tile][lane] = Σ x[tile][tap][channel] · w[tap][channel][lane]`.
+    unsafe fn multiply<const NZ: usize>(rows: &Rows<Self>, tiles: usize, out: *mut f32);
+}
+
+impl<E> Rows<E> {
+    #[inline(always)]
+    unsafe fn multiply<S: Simd, const NZ: usize>(&self, tiles: usize, out: *mut f32)
+    where
+        E: Multiply<S>,
+    {
+        // SAFETY: the caller's.
+        unsafe { E::multiply::<NZ>(self, tiles, out) };
+    }
+}
+
+// SAFETY: reads and writes what the contract says.
+unsafe impl<S: Simd> Multiply<S> for f32 {
+    #[inline(always)]
+    unsafe fn multiply<const NZ: usize>(rows: &Rows<f32>, tiles: usize, out: *mut f32) {
+        let zero = [0.0f32; 64];
+        let tile = Tile {
+            x: rows.x,
+            x_step: rows.ci,
+            row: 0,
+            plane: rows.plane,
+            w: rows.w,
+            taps: [rows.taps, 1],
+            run: rows.ci,
+            bias: zero.as_ptr(),
+            out,
+            out_step: NZ * S::LANES,
+        };
+        // SAFETY: the caller's; there is a zero for each lane.
+        unsafe { tile.dispatch::<S, NZ>(tiles) };
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY: as above, with two registers of 16 lanes.
+unsafe impl Multiply<super::super::simd::x86::Avx512> for u16 {
+    #[inline(always)]
+    unsafe fn multiply<const NZ: usize>(rows: &Rows<u16>, tiles: usize, out: *mut f32) {
+        const { assert!(NZ * 16 == BLOCK) };
+        let (x, step, plane, w) = (rows.x, rows.ci, rows.plane, rows.w);
+        let block =
+            Block { x, step, row: 0, plane, taps: [rows.taps, 1], pairs: rows.ci / 2, w, voxels: tiles };
+        // SAFETY: the caller's.
+        unsafe { dot_products(&block, out) };
+    }
 }
 
 /// A box of tiles of one sample, for some blocks of output channels.
-struct Job<'a> {
+struct Job<'a, E> {
     grid: &'a Grid,
-    weights: &'a [f32],
+    weights: &'a [E],
     bias: &'a [f32],
     region: Region,
     /// Tiles along y and x.
@@ -78,7 +188,23 @@ struct Job<'a> {
     blocks: Range<usize>,
 }
 
-impl Job<'_> {
+impl<'a, E> Job<'a, E> {
+    /// The job, and the number of its transformed inputs.
+    fn new(
+        grid: &'a Grid,
+        weights: &'a [E],
+        bias: &'a [f32],
+        region: Region,
+        blocks: Range<usize>,
+    ) -> (Self, usize) {
+        let shape = SlabShape::of(&grid.plan, region.count);
+        let tiles = [region.count[1] / TILE, region.count[2] / TILE];
+        let room = POINTS * shape.planes * tiles[0] * tiles[1] * grid.channels()[0];
+        (Self { grid, weights, bias, region, tiles, shape, blocks }, room)
+    }
+}
+
+impl Job<'_, f32> {
     fn run(&self, slab: &[f32], v: &mut [f32], m: &mut [f32], out: SharedOut, moments: &mut [Moments]) {
         // SAFETY: a grid is made for an instruction set that `isa()` gave, so the processor has it; the buffers have the
         // sizes that `correlate` gave them, and no other task writes the voxels and channels of this job.
@@ -130,7 +256,7 @@ impl Job<'_> {
         let ci = self.grid.channels()[0];
         // SAFETY: the caller's.
         unsafe {
-            transform_inputs::<Avx512>(slab, self.shape, self.tiles, ci, 0..ci, v);
+            transform_inputs::<Avx512, f32>(slab, self.shape, self.tiles, ci, 0..ci, v);
             self.blocks::<Avx512, NZ>(v, m, out, moments, 12);
         }
     }
@@ -149,7 +275,7 @@ impl Job<'_> {
         let ci = self.grid.channels()[0];
         // SAFETY: the caller's.
         unsafe {
-            transform_inputs::<Avx2>(slab, self.shape, self.tiles, ci, 0..ci, v);
+            transform_inputs::<Avx2, f32>(slab, self.shape, self.tiles, ci, 0..ci, v);
             self.blocks::<Avx2, NZ>(v, m, out, moments, 6);
         }
     }
@@ -167,7 +293,7 @@ impl Job<'_> {
         let ci = self.grid.channels()[0];
         // SAFETY: the caller's.
         unsafe {
-            transform_inputs::<Simd128>(slab, self.shape, self.tiles, ci, 0..ci, v);
+            transform_inputs::<Simd128, f32>(slab, self.shape, self.tiles, ci, 0..ci, v);
             self.blocks::<Simd128, NZ>(v, m, out, moments, 6);
         }
     }
@@ -186,11 +312,34 @@ impl Job<'_> {
         let ci = self.grid.channels()[0];
         // SAFETY: the caller's.
         unsafe {
-            transform_inputs::<Neon>(slab, self.shape, self.tiles, ci, 0..ci, v);
+            transform_inputs::<Neon, f32>(slab, self.shape, self.tiles, ci, 0..ci, v);
             self.blocks::<Neon, NZ>(v, m, out, moments, if NZ == 4 { 6 } else { 12 });
         }
     }
+}
 
+#[cfg(target_arch = "x86_64")]
+impl Job<'_, u16> {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn run_half(
+        &self,
+        slab: &[f32],
+        v: &mut [u16],
+        m: &mut [f32],
+        out: SharedOut,
+        moments: &mut [Moments],
+    ) {
+        use super::super::simd::x86::Avx512;
+        let ci = self.grid.channels()[0];
+        // SAFETY: the caller's.
+        unsafe {
+            transform_inputs::<Avx512, u16>(slab, self.shape, self.tiles, ci, 0..ci, v);
+            self.blocks::<Avx512, 2>(v, m, out, moments, GROUP);
+        }
+    }
+}
+
+impl<E> Job<'_, E> {
     /// Tiles of one plane.
     fn plane(&self) -> usize {
         self.tiles[0] * self.tiles[1]
@@ -200,12 +349,14 @@ impl Job<'_> {
     #[inline(always)]
     unsafe fn blocks<S: Simd, const NZ: usize>(
         &self,
-        v: &[f32],
+        v: &[E],
         m: &mut [f32],
         out: SharedOut,
         moments: &mut [Moments],
         most: usize,
-    ) {
+    ) where
+        E: Multiply<S>,
+    {
         let (rows, block) = (self.region.count[0] * self.plane(), NZ * S::LANES);
         let groups = rows.div_ceil(GROUP);
         let mut sums = BlockSums::new();
@@ -230,18 +381,20 @@ impl Job<'_> {
         }
     }
 
-    /// The products of all points for a group of tiles: `[point][tile][lane]`.
+    /// The products of all points for a group of tiles: `[point][tile][lane]`, at most `most` tiles at a time.
     #[inline(always)]
     unsafe fn products<S: Simd, const NZ: usize>(
         &self,
-        v: &[f32],
+        v: &[E],
         m: &mut [f32],
         number: usize,
         rows: Range<usize>,
         most: usize,
-    ) {
+    ) where
+        E: Multiply<S>,
+    {
         let (taps, ci, block) = (self.grid.plan.taps[0], self.grid.channels()[0], NZ * S::LANES);
-        let (plane, zero) = (self.plane(), [0.0f32; 64]);
+        let plane = self.plane();
         let parts = rows.len().div_ceil(most);
         for point in 0..POINTS {
             let weights = &self.weights[(number * POINTS + point) * taps * ci * block..];
@@ -251,19 +404,9 @@ impl Job<'_> {
                 let at = (point * self.shape.planes * plane + rows.start + row) * ci;
                 // SAFETY: `n` tiles of `taps` planes lie in `v`, and the products of this point have room for a group.
                 unsafe {
-                    let tile = Tile {
-                        x: v.as_ptr().add(at),
-                        x_step: ci,
-                        row: 0,
-                        plane: plane * ci,
-                        w: weights.as_ptr(),
-                        taps: [taps, 1],
-                        run: ci,
-                        bias: zero.as_ptr(),
-                        out: m.as_mut_ptr().add((point * GROUP + row) * block),
-                        out_step: block,
-                    };
-                    tile.dispatch::<S, NZ>(n);
+                    let rows =
+                        Rows { x: v.as_ptr().add(at), plane: plane * ci, w: weights.as_ptr(), taps, ci };
+                    rows.multiply::<S, NZ>(n, m.as_mut_ptr().add((point * GROUP + row) * block));
                 }
                 row += n;
             }
@@ -294,7 +437,7 @@ impl Job<'_> {
                 let mut count = 0;
                 for row in rows.clone() {
                     let products = m.as_ptr().add((row - first) * block + lane);
-                    let values = transform_output::<S>(products, GROUP * block);
+                    let values = transform_output::<S>(products, GROUP * block, bias);
                     let z = self.region.start[0] + row / plane;
                     let y = self.region.start[1] + row % plane / self.tiles[1] * TILE;
                     let x = self.region.start[2] + row % plane % self.tiles[1] * TILE;
@@ -302,14 +445,13 @@ impl Job<'_> {
                     let corner = ((self.region.sample * nz + z) * ny + y) * nx + x;
                     let target = out.0.add(corner * plan.pitch + channel);
                     if SUMS && count == 0 {
-                        pivot = S::add(values[0][0], bias);
+                        pivot = values[0][0];
                     }
                     for (dy, values) in values.iter().enumerate().take(height) {
                         for (dx, value) in values.iter().enumerate().take(width) {
-                            let value = S::add(*value, bias);
-                            S::store(target.add((dy * nx + dx) * plan.pitch), value);
+                            S::store(target.add((dy * nx + dx) * plan.pitch), *value);
                             if SUMS {
-                                let d = S::sub(value, pivot);
+                                let d = S::sub(*value, pivot);
                                 sum = S::add(sum, d);
                                 squares = S::fma(d, d, squares);
                             }

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::outer::{GROUPED_VALUES, sum_in_parts};
+use super::super::outer::{GROUPED_VALUES, Sums, sum_in_parts};
+use super::super::scratch::Scratch;
 use super::super::simd::Simd;
 use super::super::source::{Region, SlabShape, Source, fill_slab};
 use super::transform::{transform_gradient, transform_inputs};
@@ -14,11 +15,52 @@ use super::weights::transform_back;
 use super::{Grid, POINTS, TILE, slowdown};
 
 thread_local! {
-    static BUFFERS: RefCell<[Vec<f32>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers::default());
 }
 
-/// [`super::super::outer::outer`] on tiles: rows `[tap][input channel]` of output channels.
-pub(crate) fn outer(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Vec<f32> {
+/// Transformed inputs and gradients are in f32 or in bf16.
+#[derive(Default)]
+struct Buffers {
+    slab: Vec<f32>,
+    values: [Vec<f32>; 2],
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    halves: [Vec<u16>; 2],
+}
+
+/// Tiles that a part sums at least, for each of its sums.
+const SUMMED: usize = 96;
+
+/// [`super::super::outer::outer`] on tiles.
+pub(crate) fn outer(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Sums {
+    in_boxes(grid, x, dy, |sweep, buffers, sums| {
+        let (planes, count) = (sweep.shape.planes, sweep.tiles[0] * sweep.tiles[1]);
+        let Buffers { slab, values: [values, gradients], .. } = buffers;
+        values.resize(POINTS * planes * count * sweep.channels.len(), 0.0);
+        gradients.resize(POINTS * sweep.region.count[0] * count * grid.channels()[1], 0.0);
+        sweep.run(slab, values, gradients, sums);
+    })
+}
+
+/// [`outer`] with products by AVX512-BF16, which the processor has.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn outer_half(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Sums {
+    in_boxes(grid, x, dy, |sweep, buffers, sums| {
+        let (planes, pairs) = (sweep.shape.planes, sweep.pairs());
+        let Buffers { slab, halves: [values, gradients], .. } = buffers;
+        values.resize(POINTS * planes * pairs * 2 * sweep.channels.len(), 0);
+        gradients.resize(POINTS * sweep.region.count[0] * pairs * 2 * grid.channels()[1], 0);
+        // SAFETY: the caller's word that the processor has the instructions; the rest as in `Sweep::run`.
+        unsafe { sweep.run_half(slab, values, gradients, sums) };
+    })
+}
+
+/// Sums what `run(sweep, buffers, sums)` adds for all boxes, with the slab of the region filled, and transforms the sums back.
+fn in_boxes(
+    grid: &Grid,
+    x: Source<'_>,
+    dy: &[f32],
+    run: impl Fn(&Sweep<'_>, &mut Buffers, &mut [f32]) + Sync,
+) -> Sums {
     let plan = &grid.plan;
     let (taps, [ci, co]) = (plan.taps[0], grid.channels());
     let size = POINTS * taps * ci * co;
@@ -32,21 +74,20 @@ pub(crate) fn outer(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Vec<f32> {
         lanes => lanes,
     };
     let boxes = grid.boxes(1, |size| cost(grid, size, width));
-    let sums = sum_in_parts(boxes.boxes(), ci / width, size, |range, group, sums| {
+    let most = plan.input.batch * plan.count[0] * grid.tiles[0] * grid.tiles[1] / SUMMED;
+    let sums = sum_in_parts(boxes.boxes(), ci / width, most, size, |range, group, sums| {
         for number in range {
             let region = boxes.region(number);
             let tiles = [region.count[1] / TILE, region.count[2] / TILE];
-            let (shape, count) = (SlabShape::of(plan, region.count), tiles[0] * tiles[1]);
-            BUFFERS.with_borrow_mut(|[slab, values, gradients]| {
-                fill_slab(plan, &x, &region, slab);
-                values.resize(POINTS * shape.planes * count * width, 0.0);
-                gradients.resize(POINTS * region.count[0] * count * co, 0.0);
+            let shape = SlabShape::of(plan, region.count);
+            BUFFERS.with_borrow_mut(|buffers| {
+                fill_slab(plan, &x, &region, &mut buffers.slab);
                 let channels = group * width..(group + 1) * width;
-                Sweep { grid, dy, region, tiles, shape, channels }.run(slab, values, gradients, sums);
+                run(&Sweep { grid, dy, region, tiles, shape, channels }, buffers, sums);
             });
         }
     });
-    let mut dw = vec![0.0; taps * 9 * ci * co];
+    let mut dw = Scratch::any(taps * 9 * ci * co);
     dw.par_chunks_mut(9 * ci * co).enumerate().for_each(|(tz, dw)| {
         // Lanes are at least this many, and divide the output channels.
         const TOGETHER: usize = 4;
@@ -62,7 +103,7 @@ pub(crate) fn outer(grid: &Grid, x: Source<'_>, dy: &[f32]) -> Vec<f32> {
             }
         }
     });
-    dw
+    Sums { values: dw, width: ci, padded: co }
 }
 
 /// Cycles of a box, roughly.
@@ -72,21 +113,22 @@ fn cost(grid: &Grid, size: [usize; 3], width: usize) -> f64 {
     let rows = size.iter().product::<usize>();
     let vectors = (co / grid.lanes) as f64;
     let depth = (POINTS * grid.plan.taps[0] * width) as f64;
-    let kept = values + POINTS * rows * co;
+    let (gradients, share) = (POINTS * rows * co, if grid.half { 0.5 } else { 1.0 });
+    let kept = values + if grid.half { gradients / 2 } else { gradients };
     // The sums are read and written once per box.
-    input + depth * vectors * (rows as f64 * slowdown(kept) + 4.0) + rows as f64 * vectors * 160.0
+    input + depth * vectors * (share * rows as f64 * slowdown(kept) + 4.0) + rows as f64 * vectors * 160.0
 }
 
 /// A box of tiles of one sample, for the weight gradient.
-struct Sweep<'a> {
-    grid: &'a Grid,
-    dy: &'a [f32],
-    region: Region,
+pub(super) struct Sweep<'a> {
+    pub(super) grid: &'a Grid,
+    pub(super) dy: &'a [f32],
+    pub(super) region: Region,
     /// Tiles along y and x.
-    tiles: [usize; 2],
-    shape: SlabShape,
+    pub(super) tiles: [usize; 2],
+    pub(super) shape: SlabShape,
     /// Input channels whose products are taken.
-    channels: Range<usize>,
+    pub(super) channels: Range<usize>,
 }
 
 impl Sweep<'_> {
@@ -128,7 +170,7 @@ impl Sweep<'_> {
         let ci = self.grid.channels()[0];
         // SAFETY: the caller's.
         unsafe {
-            transform_inputs::<Avx512>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
+            transform_inputs::<Avx512, f32>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
             self.transform_gradients::<Avx512>(d);
             self.products::<Avx512, NC, NZ>(v, d, sums);
         }
@@ -147,7 +189,7 @@ impl Sweep<'_> {
         let ci = self.grid.channels()[0];
         // SAFETY: the caller's.
         unsafe {
-            transform_inputs::<Avx2>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
+            transform_inputs::<Avx2, f32>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
             self.transform_gradients::<Avx2>(d);
             self.products::<Avx2, NC, NZ>(v, d, sums);
         }
@@ -166,7 +208,7 @@ impl Sweep<'_> {
         let ci = self.grid.channels()[0];
         // SAFETY: the caller's.
         unsafe {
-            transform_inputs::<Neon>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
+            transform_inputs::<Neon, f32>(slab, self.shape, self.tiles, ci, self.channels.clone(), v);
             self.transform_gradients::<Neon>(d);
             self.products::<Neon, NC, NZ>(v, d, sums);
         }
@@ -176,27 +218,37 @@ impl Sweep<'_> {
     #[inline(always)]
     unsafe fn transform_gradients<S: Simd>(&self, gradients: &mut [f32]) {
         let co = self.grid.channels()[1];
-        let [nz, ny, nx] = self.grid.plan.output.space;
-        let plane = self.tiles[0] * self.tiles[1];
-        let rows = self.region.count[0] * plane;
+        let rows = self.region.count[0] * self.tiles[0] * self.tiles[1];
         for row in 0..rows {
-            let z = self.region.start[0] + row / plane;
-            let y = self.region.start[1] + row % plane / self.tiles[1] * TILE;
-            let x = self.region.start[2] + row % plane % self.tiles[1] * TILE;
-            let corner = (((self.region.sample * nz + z) * ny + y) * nx + x) * co;
             for c in (0..co).step_by(S::LANES) {
-                // SAFETY: only gradients inside the plane are read.
+                // SAFETY: the caller's.
                 unsafe {
-                    let mut tile = [[S::zero(); TILE]; TILE];
-                    for (dy, values) in tile.iter_mut().enumerate().take(ny - y) {
-                        for (dx, value) in values.iter_mut().enumerate().take(nx - x) {
-                            *value = S::load(self.dy.as_ptr().add(corner + (dy * nx + dx) * co + c));
-                        }
-                    }
                     let target = gradients.as_mut_ptr().add(row * co + c);
-                    transform_gradient::<S>(tile, target, rows * co);
+                    self.gradient::<S>(row, c, |point, value| S::store(target.add(point * rows * co), value));
                 }
             }
+        }
+    }
+
+    /// The transformed gradients of one tile, counted over the planes of the box, from channel `c` on.
+    #[inline(always)]
+    pub(super) unsafe fn gradient<S: Simd>(&self, row: usize, c: usize, put: impl FnMut(usize, S::V)) {
+        let co = self.grid.channels()[1];
+        let [nz, ny, nx] = self.grid.plan.output.space;
+        let plane = self.tiles[0] * self.tiles[1];
+        let z = self.region.start[0] + row / plane;
+        let y = self.region.start[1] + row % plane / self.tiles[1] * TILE;
+        let x = self.region.start[2] + row % plane % self.tiles[1] * TILE;
+        let corner = (((self.region.sample * nz + z) * ny + y) * nx + x) * co;
+        // SAFETY: only gradients inside the plane are read.
+        unsafe {
+            let mut tile = [[S::zero(); TILE]; TILE];
+            for (dy, values) in tile.iter_mut().enumerate().take(ny - y) {
+                for (dx, value) in values.iter_mut().enumerate().take(nx - x) {
+                    *value = S::load(self.dy.as_ptr().add(corner + (dy * nx + dx) * co + c));
+                }
+            }
+            transform_gradient::<S>(tile, put);
         }
     }
 

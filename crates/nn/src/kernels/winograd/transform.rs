@@ -7,31 +7,71 @@ use super::super::simd::Simd;
 use super::super::source::SlabShape;
 use super::{POINTS, SIDE, TILE};
 
+/// The points of F(4,3) are 0, ±`A`, ±2`A` and infinity. With 3/4 instead of 1, rounded products (of f32 or of bf16) make half the error
+/// in the outputs, and all factors of the inputs stay exact. Barabasz et al., *Error Analysis and Improving the Accuracy of
+/// Winograd Convolution for Deep Neural Networks* (2020).
+pub(super) const A: f32 = 0.75;
+/// What outputs are multiplied by, and kernels and gradients: powers of [`A`].
+pub(super) const POWERS: [f32; TILE] = [1.0, A, A * A, A * A * A];
+
+/// A place for a transformed value of one register of channels.
+///
+/// # Safety
+/// `put` writes as many values as the register has lanes, where the processor has the instructions.
+pub(super) unsafe trait Element<S: Simd>: Copy {
+    /// Writes a register, rounded if need be.
+    unsafe fn put(to: *mut Self, v: S::V);
+}
+
+// SAFETY: a plain store.
+unsafe impl<S: Simd> Element<S> for f32 {
+    #[inline(always)]
+    unsafe fn put(to: *mut f32, v: S::V) {
+        // SAFETY: the caller's.
+        unsafe { S::store(to, v) };
+    }
+}
+
+/// The bits of a bf16.
+#[cfg(target_arch = "x86_64")]
+// SAFETY: writes 16 values; callers have AVX512-BF16.
+unsafe impl Element<super::super::simd::x86::Avx512> for u16 {
+    #[inline(always)]
+    unsafe fn put(to: *mut u16, v: std::arch::x86_64::__m512) {
+        use std::arch::x86_64::{__m256i, _mm256_storeu_si256, _mm512_cvtneps_pbh};
+        // SAFETY: the caller's; both are 256 bits without invalid patterns.
+        unsafe {
+            let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(v));
+            _mm256_storeu_si256(to.cast(), rounded);
+        }
+    }
+}
+
 /// `Bᵀ · d` of F(4,3).
 #[inline(always)]
 unsafe fn input<S: Simd>(d: [S::V; SIDE]) -> [S::V; SIDE] {
     // SAFETY: arithmetic on registers only.
     unsafe {
-        let four = S::set(4.0);
-        let minus_four = S::set(-4.0);
-        let minus_five = S::set(-5.0);
-        let two = S::set(2.0);
-        let a = S::fma(minus_four, d[2], d[4]);
-        let b = S::fma(minus_four, d[1], d[3]);
-        let c = S::sub(d[4], d[2]);
-        let e = S::sub(d[3], d[1]);
+        let square = S::set(-A * A);
+        let four = S::set(-4.0 * A * A);
+        let five = S::set(-5.0 * A * A);
+        let last = S::set(4.0 * A * A * A * A);
+        let a = S::fma(four, d[2], d[4]);
+        let b = S::fma(four, d[1], d[3]);
+        let c = S::fma(square, d[2], d[4]);
+        let e = S::fma(square, d[1], d[3]);
         [
-            S::fma(four, d[0], S::fma(minus_five, d[2], d[4])),
-            S::add(a, b),
-            S::sub(a, b),
-            S::fma(two, e, c),
-            S::fma(S::set(-2.0), e, c),
-            S::fma(four, d[1], S::fma(minus_five, d[3], d[5])),
+            S::fma(last, d[0], S::fma(five, d[2], d[4])),
+            S::fma(S::set(A), b, a),
+            S::fma(S::set(-A), b, a),
+            S::fma(S::set(2.0 * A), e, c),
+            S::fma(S::set(-2.0 * A), e, c),
+            S::fma(last, d[1], S::fma(five, d[3], d[5])),
         ]
     }
 }
 
-/// `Aᵀ · m` of F(4,3).
+/// `Aᵀ · m` of F(4,3), but for the factors [`POWERS`].
 #[inline(always)]
 unsafe fn output<S: Simd>(m: [S::V; SIDE]) -> [S::V; TILE] {
     // SAFETY: arithmetic on registers only.
@@ -47,7 +87,7 @@ unsafe fn output<S: Simd>(m: [S::V; SIDE]) -> [S::V; TILE] {
     }
 }
 
-/// `A · d` of F(4,3).
+/// `A · d` of F(4,3), of gradients that have been multiplied by [`POWERS`].
 #[inline(always)]
 unsafe fn gradient<S: Simd>(d: [S::V; TILE]) -> [S::V; SIDE] {
     // SAFETY: arithmetic on registers only.
@@ -66,13 +106,13 @@ unsafe fn gradient<S: Simd>(d: [S::V; TILE]) -> [S::V; SIDE] {
 /// The processor has the instructions of `S`; the slab has `TILE * tiles + 2` rows and columns of `channels` values per plane;
 /// the number of wanted channels is a multiple of the lanes.
 #[inline(always)]
-pub(super) unsafe fn transform_inputs<S: Simd>(
+pub(super) unsafe fn transform_inputs<S: Simd, E: Element<S>>(
     slab: &[f32],
     shape: SlabShape,
     tiles: [usize; 2],
     channels: usize,
     wanted: Range<usize>,
-    values: &mut [f32],
+    values: &mut [E],
 ) {
     let (count, width) = (tiles[0] * tiles[1], wanted.len());
     let point = shape.planes * count * width;
@@ -87,31 +127,58 @@ pub(super) unsafe fn transform_inputs<S: Simd>(
             for c in (0..width).step_by(S::LANES) {
                 // SAFETY: by the contract above.
                 unsafe {
-                    let mut rows = [[S::zero(); SIDE]; SIDE];
-                    for (y, row) in rows.iter_mut().enumerate() {
-                        let from = slab.as_ptr().add(corner + y * shape.row + c);
-                        let p = |x: usize| S::load(from.add(x * channels));
-                        *row = input::<S>([p(0), p(1), p(2), p(3), p(4), p(5)]);
-                    }
-                    for px in 0..SIDE {
-                        let column = input::<S>(std::array::from_fn(|y| rows[y][px]));
-                        for (py, value) in column.into_iter().enumerate() {
-                            let at = (py * SIDE + px) * point + target + c;
-                            S::store(values.as_mut_ptr().add(at), value);
-                        }
-                    }
+                    transform_input::<S>(
+                        slab.as_ptr().add(corner + c),
+                        shape.row,
+                        channels,
+                        |number, value| {
+                            E::put(values.as_mut_ptr().add(number * point + target + c), value);
+                        },
+                    );
                 }
             }
         }
     }
 }
 
-/// `Aᵀ · m · A` of one tile whose points lie `step` values apart.
+/// `Bᵀ · d · B` of one tile of inputs, rows `row` and voxels `step` values apart, as `put(point, value)`.
+///
+/// # Safety
+/// The processor has the instructions of `S`, and the inputs can be read.
+#[inline(always)]
+pub(super) unsafe fn transform_input<S: Simd>(
+    from: *const f32,
+    row: usize,
+    step: usize,
+    mut put: impl FnMut(usize, S::V),
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut rows = [[S::zero(); SIDE]; SIDE];
+        for (y, values) in rows.iter_mut().enumerate() {
+            let p = |x: usize| S::load(from.add(y * row + x * step));
+            *values = input::<S>([p(0), p(1), p(2), p(3), p(4), p(5)]);
+        }
+        for px in 0..SIDE {
+            let [a, b, c, d, e, f] = &rows;
+            let column = input::<S>([a[px], b[px], c[px], d[px], e[px], f[px]]);
+            for (py, value) in column.into_iter().enumerate() {
+                put(py * SIDE + px, value);
+            }
+        }
+    }
+}
+
+/// `Aᵀ · m · A` of one tile whose points lie `step` values apart, plus `bias`.
 ///
 /// # Safety
 /// The processor has the instructions of `S`, and the points can be read.
 #[inline(always)]
-pub(super) unsafe fn transform_output<S: Simd>(products: *const f32, step: usize) -> [[S::V; TILE]; TILE] {
+pub(super) unsafe fn transform_output<S: Simd>(
+    products: *const f32,
+    step: usize,
+    bias: S::V,
+) -> [[S::V; TILE]; TILE] {
     // SAFETY: the caller's.
     unsafe {
         let mut rows = [[S::zero(); TILE]; SIDE];
@@ -121,32 +188,42 @@ pub(super) unsafe fn transform_output<S: Simd>(products: *const f32, step: usize
         }
         let mut out = [[S::zero(); TILE]; TILE];
         for x in 0..TILE {
-            let column = output::<S>(std::array::from_fn(|py| rows[py][x]));
+            let [a, b, c, d, e, f] = &rows;
+            let column = output::<S>([a[x], b[x], c[x], d[x], e[x], f[x]]);
             for (y, value) in column.into_iter().enumerate() {
-                out[y][x] = value;
+                out[y][x] = S::fma(S::set(POWERS[y] * POWERS[x]), value, bias);
             }
         }
         out
     }
 }
 
-/// `A · d · Aᵀ` of one tile of gradients, stored `step` values apart.
+/// `A · d · Aᵀ` of one tile of gradients, as `[row][column]`.
 ///
 /// # Safety
-/// The processor has the instructions of `S`, and the points can be written.
+/// The processor has the instructions of `S`.
 #[inline(always)]
 pub(super) unsafe fn transform_gradient<S: Simd>(
-    gradients: [[S::V; TILE]; TILE],
-    target: *mut f32,
-    step: usize,
+    mut gradients: [[S::V; TILE]; TILE],
+    mut put: impl FnMut(usize, S::V),
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let wide: [[S::V; SIDE]; TILE] = std::array::from_fn(|y| gradient::<S>(gradients[y]));
+        for (y, row) in gradients.iter_mut().enumerate() {
+            for (x, value) in row.iter_mut().enumerate() {
+                *value = S::fma(*value, S::set(POWERS[y] * POWERS[x]), S::zero());
+            }
+        }
+        // Closures of `from_fn` would not be compiled with the instructions of the caller.
+        let mut wide = [[S::zero(); SIDE]; TILE];
+        for (wide, gradients) in wide.iter_mut().zip(gradients) {
+            *wide = gradient::<S>(gradients);
+        }
+        let [a, b, c, d] = &wide;
         for px in 0..SIDE {
-            let column = gradient::<S>(std::array::from_fn(|y| wide[y][px]));
+            let column = gradient::<S>([a[px], b[px], c[px], d[px]]);
             for (py, value) in column.into_iter().enumerate() {
-                S::store(target.add((py * SIDE + px) * step), value);
+                put(py * SIDE + px, value);
             }
         }
     }

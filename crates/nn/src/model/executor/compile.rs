@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use super::super::layers::{Residual, Unit, spatial};
 use super::super::network::{Layer, Network};
 use super::program::{Norm, Program, Step, View};
-use crate::kernels::{ChannelMap, ConvGeometry, Prepared, Products, forward_plan, up_plans};
+use crate::kernels::{ChannelMap, ConvGeometry, Prepared, Products, Strided, forward_plan, up_plans};
 use crate::ops::with_values;
 
 impl Network {
@@ -142,12 +142,8 @@ impl Compiler {
         let (ci, taps) = (input.channels, geometry.taps());
         let bias = bias.map(Tensor::to_vec1::<f32>).transpose()?;
         let conv = with_values(weight, |w| {
-            Prepared::with(
-                self.products,
-                &[plan],
-                |_, tap, c, o| w[(o * ci + c) * taps + tap],
-                bias.as_deref(),
-            )
+            let weights = Strided::convolution(w, ci, taps);
+            Prepared::with(self.products, &[plan], &weights, bias.as_deref())
         })?;
         self.steps.push(Step::Conv { conv: Box::new(conv), input, output, norm });
         Ok(())
@@ -178,12 +174,8 @@ impl Compiler {
         let plans = up_plans(input.dims(), channels, stride, output.pitch);
         let bias = bias.map(Tensor::to_vec1::<f32>).transpose()?;
         let conv = with_values(&weight, |w| {
-            Prepared::with(
-                self.products,
-                &plans,
-                |r, _, c, o| w[(c * channels + o) * boxes + r],
-                bias.as_deref(),
-            )
+            let weights = |r: usize, _: usize, c: usize, o: usize| w[(c * channels + o) * boxes + r];
+            Prepared::with(self.products, &plans, &weights, bias.as_deref())
         })?;
         self.steps.push(Step::Conv { conv: Box::new(conv), input, output, norm: None });
         Ok(())

@@ -50,7 +50,7 @@ impl Executor {
         if !network.is_standard() {
             network.check_precision(precision)?;
         }
-        Self::with(network, size, Products::of(precision))
+        Self::with(network, size, Products::strict(precision))
     }
 
     /// Prepares a network in f32 without Winograd's minimal filtering and without fused multiply-add: slower, with rounding

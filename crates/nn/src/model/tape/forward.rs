@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use super::graph::{Act, Graph, Node, UnitNode, Weight};
 use crate::kernels::{
-    ChannelMap, ConvGeometry, Dims, NormSaved, Prepared, Products, Source, average_pool, forward_plan, merge,
-    up_plans,
+    ChannelMap, ConvGeometry, Dims, NormSaved, Prepared, Products, Source, Strided, average_pool,
+    forward_plan, merge, up_plans,
 };
 
 /// An activation as it is kept: values and the maps of its samples through which it is read.
@@ -134,7 +134,8 @@ impl Pass {
                 let plan = forward_plan(x.dims, weight.shape[0], &geometry);
                 let (w, bias) = (weights.of(weight), weights.of(bias));
                 let ci = x.dims.channels;
-                let conv = Prepared::with(weights.products, &[plan], |_, _, c, o| w[o * ci + c], Some(bias));
+                let strided = Strided::convolution(w, ci, 1);
+                let conv = Prepared::with(weights.products, &[plan], &strided, Some(bias));
                 let mut logits = vec![0.0; plan.output.len()];
                 conv.run(x.source(), &mut logits, false);
                 let dims = plan.output;
@@ -152,8 +153,7 @@ fn unit_forward(unit: &UnitNode, x: &Kept, weights: Weights<'_>) -> Kept {
     let (w, ci, taps) = (weights.of(&unit.weight), x.dims.channels, unit.geometry.taps());
     // A norm takes the bias away again.
     let bias = unit.bias.as_ref().filter(|_| unit.norm.is_none()).map(|bias| weights.of(bias));
-    let weight = |_: usize, tap: usize, c: usize, o: usize| w[(o * ci + c) * taps + tap];
-    let conv = Prepared::with(weights.products, &[plan], weight, bias);
+    let conv = Prepared::with(weights.products, &[plan], &Strided::convolution(w, ci, taps), bias);
     let mut values = vec![0.0; plan.output.len()];
     let moments = conv.run(x.source(), &mut values, unit.norm.is_some());
     let (dims, slope) = (plan.output, vec![unit.slope; channels]);
@@ -183,7 +183,7 @@ fn join(weight: &Weight, bias: &Option<Weight>, low: &Kept, skip: &Kept, weights
     let plans = up_plans(low.dims, channels, stride, dims.channels);
     let bias = bias.as_ref().map(|bias| weights.of(bias));
     let weight = |r: usize, _: usize, c: usize, o: usize| w[(c * channels + o) * boxes + r];
-    Prepared::with(weights.products, &plans, weight, bias).run(low.source(), &mut values, false);
+    Prepared::with(weights.products, &plans, &weight, bias).run(low.source(), &mut values, false);
     let row = dims.space[2].max(1);
     values.par_chunks_mut(row * dims.channels).zip(skip.values.par_chunks(row * beside)).for_each(
         |(to, from)| {

@@ -1,0 +1,93 @@
+//! Memory that kernels need for a moment, used again: fresh pages cost more than what is done with them.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes that are kept for later, of each type.
+const KEPT: usize = 64 << 20;
+
+/// A number that scratch memory can hold.
+pub(crate) trait Pooled: Copy + Default + 'static {
+    /// What is kept for later.
+    fn pool() -> &'static Mutex<Vec<Vec<Self>>>;
+}
+
+impl Pooled for f32 {
+    fn pool() -> &'static Mutex<Vec<Vec<f32>>> {
+        static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+        &POOL
+    }
+}
+
+impl Pooled for u16 {
+    fn pool() -> &'static Mutex<Vec<Vec<u16>>> {
+        static POOL: Mutex<Vec<Vec<u16>>> = Mutex::new(Vec::new());
+        &POOL
+    }
+}
+
+/// Values that go back to the pool in the end.
+pub(crate) struct Scratch<T: Pooled>(Vec<T>);
+
+impl<T: Pooled> Scratch<T> {
+    /// So many values, of what they were when they were used last.
+    pub(crate) fn any(len: usize) -> Self {
+        let mut pool = T::pool().lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |kept: &Vec<T>| kept.capacity() >= len && kept.capacity() / 2 <= len;
+        let fitting = pool.iter().enumerate().filter(|(_, kept)| fits(kept));
+        let best = fitting.min_by_key(|(_, kept)| kept.capacity()).map(|(i, _)| i);
+        let found = best.map(|i| pool.swap_remove(i));
+        drop(pool);
+        let mut values = found.unwrap_or_else(|| vec![T::default(); len]);
+        values.resize(len, T::default());
+        Self(values)
+    }
+
+    /// So many zeros.
+    pub(crate) fn zeros(len: usize) -> Self {
+        let mut values = Self::any(len);
+        values.fill(T::default());
+        values
+    }
+}
+
+impl<T: Pooled> Deref for Scratch<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Pooled> DerefMut for Scratch<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+}
+
+impl<T: Pooled> Drop for Scratch<T> {
+    fn drop(&mut self) {
+        let mut pool = T::pool().lock().unwrap_or_else(PoisonError::into_inner);
+        let kept: usize = pool.iter().map(Vec::capacity).sum();
+        if (kept + self.0.capacity()) * size_of::<T>() <= KEPT {
+            pool.push(std::mem::take(&mut self.0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_is_used_again_and_zeros_are_zeros() {
+        let mut first = Scratch::<u16>::zeros(1_000_003);
+        first.fill(7);
+        drop(first);
+        assert_eq!(Scratch::<u16>::any(1_000_001).len(), 1_000_001);
+        assert!(Scratch::<u16>::zeros(1_000_002).iter().all(|v| *v == 0));
+        // More than is kept goes back to the system.
+        drop(Scratch::<f32>::any(KEPT / 4 + 1));
+        assert!(f32::pool().lock().unwrap().iter().map(Vec::len).sum::<usize>() <= KEPT / 4);
+    }
+}
