@@ -1,5 +1,6 @@
 //! Training with a bar per epoch.
 
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -78,7 +79,10 @@ fn on_gpus(
     }
     let rank =
         |cluster: &Cluster| -> Result<TrainReport> { work(cluster, only_device(args, cluster.rank())?) };
+    // The first to fail has the last word.
+    let ending = Mutex::new(());
     let end = |cluster: &Cluster, error: &anyhow::Error| {
+        let _last = ending.lock();
         eprintln!("error: cuda:{} of {gpus} devices: {error:#}", cluster.rank());
         std::process::exit(1);
     };
