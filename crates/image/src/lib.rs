@@ -30,7 +30,7 @@
 //! | `gipl` | yes | GIPL: `.gipl`, `.gipl.gz` (`SimpleITKIO`) |
 //! | `tiff` | yes | TIFF stacks with a JSON file for their spacing: `.tif`, `.tiff` (`Tiff3DIO`) |
 //! | `natural` | yes | 2-D `.png`, `.bmp` and `.tif`, grey or in colour (`NaturalImage2DIO`) |
-//! | `dicom` | no | DICOM series as input: `read_dicom_series`, `read_dicom_volume`, `dicom_series`; DICOM SEG: `write_dicom_seg`, `read_dicom_seg` |
+//! | `dicom` | no | DICOM series as input: `read_dicom_series`, `read_dicom_volume`, `dicom_series`; DICOM SEG: `write_dicom_seg`, `read_dicom_seg`; RTSTRUCT: `write_dicom_rtstruct`, `read_dicom_rtstruct` |
 //! | `dicom-jpeg2000` | no | JPEG 2000 in DICOM files |
 //! | `npz` | yes | NumPy archives (`npz`) |
 //!
@@ -73,10 +73,11 @@ pub use components::{
 pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_box, nonzero_mask};
 #[cfg(feature = "dicom")]
 pub use dicom::{
-    DicomCode, DicomFolder, DicomSeg, DicomSegment, DicomSelector, DicomSeries, DicomSource, DicomTime,
-    DicomVolume, SegOptions, dicom_series, dicom_series_below, is_dicom, place_labels, read_dicom_channels,
-    read_dicom_files, read_dicom_seg, read_dicom_series, read_dicom_source, read_dicom_volume, segment_terms,
-    write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
+    DicomCode, DicomFolder, DicomRoi, DicomSeg, DicomSegment, DicomSelector, DicomSeries, DicomSource,
+    DicomStructures, DicomTime, DicomVolume, RoiOverlap, SegOptions, dicom_series, dicom_series_below,
+    is_dicom, is_dicom_rtstruct, place_labels, read_dicom_channels, read_dicom_files, read_dicom_rtstruct,
+    read_dicom_seg, read_dicom_series, read_dicom_source, read_dicom_volume, segment_terms,
+    write_dicom_rtstruct, write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
 };
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};

@@ -117,11 +117,24 @@ pub(super) fn new_uid(parts: &[&dyn AsRef<[u8]>]) -> String {
     format!("2.25.{}", half(0x6e6e_756e) << 64 | half(0x6574_2e64))
 }
 
+/// What made the file.
+pub(super) fn equipment(set: Set) -> Set {
+    use dicom_dictionary_std::tags;
+    set.text(tags::MANUFACTURER, VR::LO, "nnunet")
+        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "nnunet")
+        .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, "1")
+        .text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"))
+}
+
 /// Writes a data set as a DICOM file, explicit VR and little endian, beside its place.
 pub(super) fn write(path: &Path, set: Set) -> Result<(), ImageError> {
+    write_as(path, set, dicom_dictionary_std::uids::EXPLICIT_VR_LITTLE_ENDIAN)
+}
+
+/// Writes a data set as a DICOM file in a transfer syntax, beside its place.
+pub(super) fn write_as(path: &Path, set: Set, syntax: &str) -> Result<(), ImageError> {
     let wrong = |reason: String| ImageError::format(path, format!("cannot be written: {reason}"));
-    let meta =
-        FileMetaTableBuilder::new().transfer_syntax(dicom_dictionary_std::uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    let meta = FileMetaTableBuilder::new().transfer_syntax(syntax);
     let mut object = set.0;
     object.convert_to_utf8();
     let object = object.with_meta(meta).map_err(|error| wrong(error.to_string()))?;

@@ -5,12 +5,14 @@
 mod build;
 mod code;
 mod colour;
+mod elements;
 mod embedded;
 mod geometry;
 mod grid;
 mod guard;
 mod pixels;
 mod rle;
+mod rtstruct;
 mod seg;
 mod segment;
 mod series;
@@ -21,6 +23,9 @@ mod when;
 pub use code::DicomCode;
 pub use grid::place_labels;
 pub use guard::is_dicom;
+pub use rtstruct::{
+    DicomRoi, DicomStructures, RoiOverlap, is_dicom_rtstruct, read_dicom_rtstruct, write_dicom_rtstruct,
+};
 pub use seg::{
     DicomSeg, SegOptions, read_dicom_seg, write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
 };

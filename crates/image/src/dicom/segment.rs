@@ -19,7 +19,7 @@ const COLOURS: [[u8; 3]; 8] = [
     [220, 180, 0],
 ];
 
-/// A segment of a DICOM SEG file, and the label that stands for it in label maps.
+/// A segment of a DICOM SEG file or a region of interest of an RTSTRUCT file, and the label that stands for it in label maps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DicomSegment {
     /// The label.
@@ -42,6 +42,9 @@ pub struct DicomSegment {
     pub algorithm_type: String,
     /// Segment Algorithm Name, (0062,0009).
     pub algorithm: String,
+    /// RT ROI Interpreted Type, (3006,00A4), of RTSTRUCT files, such as `ORGAN` or `GTV`. Where it is empty, `ORGAN` is written for
+    /// what is of the category Anatomical Structure, and nothing for other things.
+    pub interpreted_type: String,
 }
 
 impl DicomSegment {
@@ -58,6 +61,7 @@ impl DicomSegment {
             colour: COLOURS[usize::from(label.unsigned_abs()).saturating_sub(1) % COLOURS.len()],
             algorithm_type: "AUTOMATIC".to_owned(),
             algorithm: "nnU-Net".to_owned(),
+            interpreted_type: String::new(),
         }
     }
 }
@@ -65,7 +69,7 @@ impl DicomSegment {
 /// Reads coded terms per label from a JSON file in dcmqi's form: `segmentAttributes`, lists of lists of objects with `labelID`,
 /// `SegmentLabel`, `SegmentedPropertyCategoryCodeSequence`, `SegmentedPropertyTypeCodeSequence` and, where wanted,
 /// `SegmentDescription`, `SegmentedPropertyTypeModifierCodeSequence`, `AnatomicRegionSequence`, `recommendedDisplayRGBValue`,
-/// `SegmentAlgorithmType` and `SegmentAlgorithmName`. Codes have `CodeValue`, `CodingSchemeDesignator` and `CodeMeaning`.
+/// `SegmentAlgorithmType`, `SegmentAlgorithmName` and `RTROIInterpretedType`. Codes have `CodeValue`, `CodingSchemeDesignator` and `CodeMeaning`.
 ///
 /// # Errors
 /// A file that cannot be read, is not JSON, or lacks a key; the message names the key.
@@ -119,6 +123,7 @@ fn segment(item: &Value) -> Result<DicomSegment, String> {
         colour: colour(item)?.unwrap_or(fallback.colour),
         algorithm_type,
         algorithm: text("SegmentAlgorithmName", 64)?.unwrap_or(fallback.algorithm),
+        interpreted_type: text("RTROIInterpretedType", 16)?.unwrap_or_default(),
     })
 }
 

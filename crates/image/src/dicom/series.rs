@@ -174,7 +174,7 @@ impl DicomSelector {
 }
 
 /// Whether a text is like a pattern with `*`.
-fn like(pattern: &str, text: &str) -> bool {
+pub(super) fn like(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((begin, rest)) => text.strip_prefix(begin).is_some_and(|left| {

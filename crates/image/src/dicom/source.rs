@@ -189,6 +189,16 @@ impl DicomSource {
         &self.series
     }
 
+    /// Study Instance UID, (0020,000D).
+    pub(super) fn study(&self) -> String {
+        super::text(&self.header, tags::STUDY_INSTANCE_UID)
+    }
+
+    /// Frame of Reference UID, (0020,0052).
+    pub(super) fn frame_of_reference(&self) -> String {
+        super::text(&self.header, tags::FRAME_OF_REFERENCE_UID)
+    }
+
     /// A data set that begins with patient, study and frame of reference.
     pub(super) fn begin(&self) -> Set {
         Set(self.header.clone())

@@ -35,6 +35,8 @@ mod resample;
 #[cfg(feature = "npz")]
 mod resample_golden;
 #[cfg(all(feature = "dicom", feature = "nifti"))]
+mod rtstruct;
+#[cfg(all(feature = "dicom", feature = "nifti"))]
 mod seg;
 #[cfg(all(feature = "dicom", feature = "nifti", feature = "npz"))]
 mod seg_of_others;

@@ -6,8 +6,9 @@ use dicom_object::{DefaultDicomObject, InMemDicomObject};
 
 use crate::ImageError;
 use crate::dicom::colour::from_lab;
+use crate::dicom::elements::{code, items};
 use crate::dicom::slices::{self, Slice};
-use crate::dicom::{DicomCode, DicomSegment, geometry, open, pixels, text, uid};
+use crate::dicom::{DicomSegment, geometry, open, pixels, text, uid};
 
 /// More frames than this in one file are taken for a lie.
 const MOST_FRAMES: u32 = 1 << 20;
@@ -82,10 +83,6 @@ fn number(object: &InMemDicomObject, tag: Tag) -> Option<u16> {
     object.get(tag)?.to_int::<u16>().ok()
 }
 
-fn items(object: &InMemDicomObject, tag: Tag) -> &[InMemDicomObject] {
-    object.get(tag).and_then(|element| element.items()).unwrap_or_default()
-}
-
 fn kind(path: &Path, object: &DefaultDicomObject) -> Result<Kind, ImageError> {
     let found = text(object, tags::SEGMENTATION_TYPE);
     match found.as_str() {
@@ -131,16 +128,6 @@ fn segments(path: &Path, object: &DefaultDicomObject) -> Result<(Vec<u16>, Vec<D
 
 fn segment(label: i16, item: &InMemDicomObject) -> DicomSegment {
     let fallback = DicomSegment::new(label, &text(item, tags::SEGMENT_LABEL));
-    let code = |set: &InMemDicomObject, tag: Tag| {
-        items(set, tag).first().map(|code| {
-            let part = |tag: Tag| text(code, tag);
-            DicomCode::new(
-                &part(tags::CODE_VALUE),
-                &part(tags::CODING_SCHEME_DESIGNATOR),
-                &part(tags::CODE_MEANING),
-            )
-        })
-    };
     let lab = item.get(tags::RECOMMENDED_DISPLAY_CIE_LAB_VALUE).and_then(|e| e.to_multi_int::<u16>().ok());
     let kind = items(item, tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE).first();
     DicomSegment {
@@ -152,6 +139,7 @@ fn segment(label: i16, item: &InMemDicomObject) -> DicomSegment {
         colour: lab.and_then(|lab| lab.try_into().ok()).map_or(fallback.colour, from_lab),
         algorithm_type: text(item, tags::SEGMENT_ALGORITHM_TYPE),
         algorithm: text(item, tags::SEGMENT_ALGORITHM_NAME),
+        interpreted_type: String::new(),
         ..fallback
     }
 }

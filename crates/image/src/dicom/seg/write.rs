@@ -5,7 +5,7 @@ use dicom_core::VR;
 use dicom_dictionary_std::tags;
 use ndarray::{ArrayView2, ArrayView4, Axis};
 
-use crate::dicom::build::{Set, new_uid, write};
+use crate::dicom::build::{Set, equipment, new_uid, write};
 use crate::dicom::colour::to_lab;
 use crate::dicom::grid::place;
 use crate::dicom::source::references;
@@ -15,10 +15,10 @@ use crate::{Geometry, ImageError, LabelMap};
 /// The largest fraction.
 const MOST: u8 = 255;
 
-/// What a SEG file says beside its voxels.
+/// What a SEG or RTSTRUCT file says beside its voxels.
 #[derive(Debug, Clone)]
 pub struct SegOptions {
-    /// The segments; they are numbered from 1 in this order.
+    /// The segments; in a SEG file they are numbered from 1 in this order, in an RTSTRUCT file their numbers are their labels.
     pub segments: Vec<DicomSegment>,
     /// Series Description, (0008,103E).
     pub description: String,
@@ -210,13 +210,6 @@ fn common(source: &DicomSource, options: &SegOptions, frames: &[Frame], pixels: 
         )
         .items(tags::REFERENCED_SERIES_SEQUENCE, vec![referenced_series(source)]);
     source.losses(dimension(equipment(set), &dimensions))
-}
-
-pub(crate) fn equipment(set: Set) -> Set {
-    set.text(tags::MANUFACTURER, VR::LO, "nnunet")
-        .text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "nnunet")
-        .text(tags::DEVICE_SERIAL_NUMBER, VR::LO, "1")
-        .text(tags::SOFTWARE_VERSIONS, VR::LO, env!("CARGO_PKG_VERSION"))
 }
 
 /// Frames are told apart by segment and place.
