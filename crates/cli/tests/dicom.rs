@@ -66,6 +66,59 @@ fn series_are_listed_chosen_and_converted_without_naming_the_patient() {
 }
 
 #[test]
+fn labels_become_contours_and_come_back_by_number_name_and_choice() {
+    let home = tempfile::tempdir().unwrap();
+    let names = ["labels.nii.gz", "rtstruct.dcm", "back.nii.gz", "dataset.json"];
+    let [labels, structures, back, dataset] = names.map(|name| home.path().join(name));
+    let folder = drawn("reversed");
+    let mut image = read_dicom_volume(&files(&folder)).unwrap().image;
+    image.data.indexed_iter_mut().for_each(|((_, z, y, x), v)| *v = ((z * 3 + y * 5 + x) % 4) as f32);
+    write_image(&labels, &image).unwrap();
+    let json = |labels: &str| {
+        format!(
+            r#"{{"channel_names": {{"0": "CT"}}, "labels": {labels}, "numTraining": 1, "file_ending": ".nii.gz"}}"#
+        )
+    };
+    std::fs::write(&dataset, json(r#"{"background": 0, "liver": 1, "spleen": 2, "kidney": 3}"#)).unwrap();
+    let source = [words(&["--source"]), vec![&*folder, Path::new("-o")]].concat();
+    let named = [words(&["--dataset-json"]), vec![&*dataset]].concat();
+    let written =
+        [words(&["dicom", "rtstruct"]), vec![&*labels], source.clone(), vec![&*structures]].concat();
+    succeed(&[written, named.clone()].concat());
+    let read = |more: &[&Path]| {
+        let command =
+            [words(&["dicom", "labels"]), vec![&*structures], source.clone(), vec![&*back]].concat();
+        let output = run(&[command, more.to_vec()].concat());
+        let said = text(&output.stderr);
+        if !output.status.success() {
+            return (said, None);
+        }
+        (said, Some(reader_by_name("SimpleITKIO").unwrap().read_labels(&back).unwrap().data))
+    };
+    let expected = image.data.index_axis(Axis(0), 0).mapv(|v| v as i16);
+    assert_eq!(read(&[]), (String::new(), Some(expected.clone())));
+    // Other labels by the same names; a region without one is left out.
+    std::fs::write(&dataset, json(r#"{"background": 0, "Kidney": 1, "liver": 7}"#)).unwrap();
+    let (said, found) = read(&named);
+    assert_eq!(said, "left out: spleen\n");
+    let other = |label| match label {
+        3 => 1,
+        1 => 7,
+        _ => 0,
+    };
+    assert_eq!(found.unwrap(), expected.mapv(other));
+    let (_, found) = read(&words(&["--roi", "SPL*=5", "3"]));
+    assert_eq!(found.unwrap(), expected.mapv(|label| [0, 0, 5, 3][label as usize]));
+    for (roi, expected) in [("heart", "liver"), ("liver=0", "NAME=LABEL")] {
+        let (said, found) = read(&words(&["--roi", roi]));
+        assert!(found.is_none() && said.contains(expected) && said.contains(roi), "{said}");
+    }
+    std::fs::write(&dataset, json(r#"{"background": 0, "heart": 1}"#)).unwrap();
+    let (said, found) = read(&named);
+    assert!(found.is_none() && said.contains("heart") && said.contains("spleen"), "{said}");
+}
+
+#[test]
 fn labels_become_a_segmentation_and_come_back() {
     let home = tempfile::tempdir().unwrap();
     let [labels, seg, back] = ["labels.nii.gz", "seg.dcm", "back.nii.gz"].map(|name| home.path().join(name));

@@ -8,7 +8,9 @@ use common::{NAME, Sandbox, assert_clean, files, text};
 use ndarray::{Array3, ArrayD, Axis};
 use nnunet::embedded_label_table;
 use nnunet::image::npz::read_npz_f32;
-use nnunet::image::{LabelMap, read_dicom_seg, read_dicom_source, reader_by_name};
+use nnunet::image::{
+    LabelMap, RoiOverlap, read_dicom_rtstruct, read_dicom_seg, read_dicom_source, reader_by_name,
+};
 use nnunet::infer::{Predictor, PredictorOptions};
 use nnunet::nn::{Compute, DeviceSpec, device};
 
@@ -169,7 +171,7 @@ fn library_agrees(sandbox: &Sandbox, model: &str) {
         succeed(
             sandbox,
             &format!(
-                "predict -i @series -o @{out} -m {shown} --no-mirroring --output-format dicom-seg --fractional"
+                "predict -i @series -o @{out} -m {shown} --no-mirroring --output-format dicom-seg rtstruct --fractional"
             ),
         );
         let options = PredictorOptions { use_mirroring: false, ..PredictorOptions::default() };
@@ -182,6 +184,9 @@ fn library_agrees(sandbox: &Sandbox, model: &str) {
             read_dicom_seg(&path).unwrap().to_labels_on(geometry, shape).unwrap()
         };
         assert_eq!(written("a.dcm"), found.labels, "{out}");
+        let structures = read_dicom_rtstruct(&sandbox.path(&format!("{out}/a_rtstruct.dcm"))).unwrap();
+        let contours = structures.to_labels(&found.source, RoiOverlap::Refuse).unwrap();
+        assert_eq!(contours, found.labels, "{out}");
         let fractions = most_likely(&found.probabilities.unwrap().into_dyn());
         assert_eq!(written("a_probabilities.dcm").data, fractions, "{out}");
         let far = predictor.predict_dicom(&[], None, false, &|_| {}).unwrap_err().to_string();

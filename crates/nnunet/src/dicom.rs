@@ -3,18 +3,20 @@
 mod grids;
 mod predict;
 mod segments;
+mod structures;
 
 use std::path::{Path, PathBuf};
 
 use nnunet_fingerprint::DatasetJson;
 use nnunet_image::{
-    DicomFolder, DicomSelector, SegOptions, read_dicom_seg, read_dicom_source, read_dicom_volume,
-    reader_by_name, write_dicom_seg, write_image,
+    DicomFolder, DicomSelector, DicomSource, LabelMap, SegOptions, read_dicom_seg, read_dicom_source,
+    read_dicom_volume, reader_by_name, write_dicom_seg, write_image,
 };
 
 pub(crate) use grids::read_pair;
 pub use predict::{holds_dicom, predict_dicom};
 use segments::Terms;
+pub use structures::{RoiChoice, labels_to_structures, structures_to_labels};
 
 use crate::{Error, PredictRequest};
 
@@ -25,6 +27,8 @@ pub enum DicomOutput {
     Nifti,
     /// `<case>.dcm`, a DICOM SEG file.
     Seg,
+    /// `<case>_rtstruct.dcm`, an RT Structure Set file.
+    Structures,
 }
 
 /// Which series to segment and what to write about them.
@@ -73,6 +77,17 @@ pub fn labels_to_seg(
     codes: Option<&Path>,
     output: &Path,
 ) -> Result<(), Error> {
+    let (labels, source, options) = described(labels, (folder, series), dataset, codes)?;
+    Ok(write_dicom_seg(output, &labels, &source, &options)?)
+}
+
+/// A segmentation, the series that it is about, and what is said of its labels.
+fn described(
+    labels: &Path,
+    (folder, series): (&Path, Option<&DicomSelector>),
+    dataset: Option<&Path>,
+    codes: Option<&Path>,
+) -> Result<(LabelMap, DicomSource, SegOptions), Error> {
     let source = read_dicom_source(&chosen(folder, series)?)?;
     let dataset = dataset.map(DatasetJson::read).transpose()?;
     let terms = Terms::read(dataset.as_ref(), codes)?;
@@ -84,7 +99,7 @@ pub fn labels_to_seg(
         numbers.insert(1);
     }
     let segments = numbers.into_iter().map(|label| terms.of(label)).collect();
-    Ok(write_dicom_seg(output, &labels, &source, &SegOptions::new(segments))?)
+    Ok((labels, source, SegOptions::new(segments)))
 }
 
 /// Writes a DICOM SEG file as a segmentation on the grid of a series, or on the smallest that holds it. With `dataset`, segments

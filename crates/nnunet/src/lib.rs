@@ -37,7 +37,7 @@
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `plot` | yes | training curves and overlays as PNG (`plot`), and `report` |
-//! | `dicom` | no | DICOM series as input, DICOM SEG (`predict_dicom`) |
+//! | `dicom` | no | DICOM series as input, DICOM SEG and RTSTRUCT (`predict_dicom`) |
 //! | `mpi` | no | data-parallel training over MPI |
 //! | `cuda` | no | training and prediction on CUDA devices; needs no CUDA toolkit to build |
 //! | `cudnn` | no | `cuda`, with the convolutions of cuDNN 9 |
@@ -78,8 +78,8 @@ pub use colours::{
 pub use convert::convert_msd;
 #[cfg(feature = "dicom")]
 pub use dicom::{
-    DicomOutput, DicomPredictRequest, dicom_to_image, holds_dicom, labels_to_seg, predict_dicom,
-    seg_to_labels,
+    DicomOutput, DicomPredictRequest, RoiChoice, dicom_to_image, holds_dicom, labels_to_seg,
+    labels_to_structures, predict_dicom, seg_to_labels, structures_to_labels,
 };
 pub use ensembling::{apply_postprocessing, determine_postprocessing, ensemble};
 pub use error::Error;

@@ -11,6 +11,8 @@ pub(crate) enum OutputFormat {
     Nifti,
     /// CASE.dcm, a DICOM SEG file
     DicomSeg,
+    /// CASE_rtstruct.dcm, contours as an RT Structure Set
+    Rtstruct,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,20 +48,54 @@ pub(crate) enum DicomCommand {
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Convert a DICOM SEG file to a segmentation, to train with for instance
+    /// Write a segmentation as contours, an RT Structure Set
+    Rtstruct {
+        /// The segmentation, with the voxels of the series
+        #[arg(value_name = "LABELS")]
+        labels: PathBuf,
+        #[command(flatten)]
+        source: DicomSourceArgs,
+        /// Mapping file: names, coded terms and colours of labels
+        #[arg(long, value_name = "FILE")]
+        codes: Option<PathBuf>,
+        /// dataset.json that names the labels
+        #[arg(long, value_name = "FILE")]
+        dataset_json: Option<PathBuf>,
+        /// The RT Structure Set file to write
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Convert a DICOM SEG or RT Structure Set file to a segmentation, to train with for instance
     Labels {
-        /// The DICOM SEG file
-        #[arg(value_name = "SEG")]
+        /// The DICOM SEG or RT Structure Set file
+        #[arg(value_name = "FILE")]
         seg: PathBuf,
         #[command(flatten)]
         source: DicomSourceArgs,
-        /// dataset.json that gives each segment name its label [default: segment numbers]
+        /// dataset.json that gives each segment or region name its label [default: their numbers]
         #[arg(long, value_name = "FILE")]
         dataset_json: Option<PathBuf>,
+        /// RT Structure Set: the regions of interest to draw, NAME or NAME=LABEL (`*`: any letters) [default: all]
+        #[arg(long, value_name = "ROI", num_args = 1.., conflicts_with = "dataset_json")]
+        roi: Vec<String>,
+        /// RT Structure Set: what becomes of voxels in several regions
+        #[arg(long, value_enum, default_value_t = Overlap::Refuse)]
+        overlap: Overlap,
         /// The segmentation to write
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
+}
+
+/// What becomes of voxels in several regions of interest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Overlap {
+    /// They are an error
+    Refuse,
+    /// They belong to the first region
+    First,
+    /// They belong to the last region
+    Last,
 }
 
 #[derive(Debug, Args)]

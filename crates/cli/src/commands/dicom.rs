@@ -1,9 +1,9 @@
-//! DICOM series and DICOM SEG files.
+//! DICOM series, DICOM SEG and RT Structure Set files.
 
 use anyhow::{Result, bail};
-use nnunet::image::{DicomFolder, DicomSelector};
+use nnunet::image::{DicomFolder, DicomSelector, RoiOverlap, is_dicom_rtstruct};
 
-use crate::args::{DicomCommand, DicomSourceArgs};
+use crate::args::{DicomCommand, DicomSourceArgs, Overlap};
 
 pub(crate) fn dicom(command: &DicomCommand) -> Result<()> {
     let series = |source: &DicomSourceArgs| source.series.clone().map(DicomSelector);
@@ -30,10 +30,30 @@ pub(crate) fn dicom(command: &DicomCommand) -> Result<()> {
             let (dataset, codes) = (dataset_json.as_deref(), codes.as_deref());
             nnunet::labels_to_seg(labels, &source.source, series.as_ref(), dataset, codes, output)?;
         }
-        DicomCommand::Labels { seg, source, dataset_json, output } => {
+        DicomCommand::Rtstruct { labels, source, codes, dataset_json, output } => {
             let series = series(source);
-            let place = Some((source.source.as_path(), series.as_ref()));
-            nnunet::seg_to_labels(seg, place, dataset_json.as_deref(), output)?;
+            let (dataset, codes) = (dataset_json.as_deref(), codes.as_deref());
+            nnunet::labels_to_structures(labels, &source.source, series.as_ref(), dataset, codes, output)?;
+        }
+        DicomCommand::Labels { seg, source, dataset_json, roi, overlap, output } => {
+            let series = series(source);
+            let (place, dataset) = ((source.source.as_path(), series.as_ref()), dataset_json.as_deref());
+            if !is_dicom_rtstruct(seg)? {
+                if !roi.is_empty() {
+                    bail!("--roi: {} is no RT Structure Set", seg.display());
+                }
+                return Ok(nnunet::seg_to_labels(seg, Some(place), dataset, output)?);
+            }
+            let rois = roi.iter().map(|text| text.parse()).collect::<Result<Vec<_>, _>>()?;
+            let overlap = match overlap {
+                Overlap::Refuse => RoiOverlap::Refuse,
+                Overlap::First => RoiOverlap::First,
+                Overlap::Last => RoiOverlap::Last,
+            };
+            let left_out = nnunet::structures_to_labels(seg, place, &rois, dataset, overlap, output)?;
+            if !left_out.is_empty() {
+                eprintln!("left out: {}", left_out.join(", "));
+            }
         }
     }
     Ok(())

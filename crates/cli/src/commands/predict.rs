@@ -69,6 +69,7 @@ impl From<OutputFormat> for DicomOutput {
         match format {
             OutputFormat::Nifti => Self::Nifti,
             OutputFormat::DicomSeg => Self::Seg,
+            OutputFormat::Rtstruct => Self::Structures,
         }
     }
 }

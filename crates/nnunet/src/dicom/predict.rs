@@ -8,7 +8,8 @@ use ndarray::{Array4, ArrayView4, Axis};
 use nnunet_fingerprint::{Class, DatasetJson, json};
 use nnunet_image::{
     DicomFolder, DicomSelector, DicomSeries, DicomSource, Geometry, ImageError, LabelMap, Progress,
-    SegOptions, place_labels, read_dicom_seg, reader_by_name, write_dicom_seg, write_dicom_seg_steps,
+    SegOptions, place_labels, read_dicom_seg, reader_by_name, write_dicom_rtstruct, write_dicom_seg,
+    write_dicom_seg_steps,
 };
 use nnunet_infer::{BatchOptions, CaseInput, CaseSink, InferError, Predictor};
 
@@ -206,7 +207,11 @@ impl<'a> Writer<'a> {
 
     /// All files of a case but those of its probabilities that [`Predictor`] writes.
     fn files(&self, name: &str) -> Vec<PathBuf> {
-        let ending = |&output: &DicomOutput| if output == DicomOutput::Nifti { ".nii.gz" } else { ".dcm" };
+        let ending = |&output: &DicomOutput| match output {
+            DicomOutput::Nifti => ".nii.gz",
+            DicomOutput::Seg => ".dcm",
+            DicomOutput::Structures => "_rtstruct.dcm",
+        };
         let mut endings: Vec<&str> = self.request.outputs.iter().map(ending).collect();
         endings.extend(self.fractional.then_some("_probabilities.dcm"));
         endings.into_iter().map(|ending| self.file(name, ending)).collect()
@@ -252,6 +257,10 @@ impl<'a> Writer<'a> {
                 }
                 DicomOutput::Seg => {
                     write_dicom_seg(&self.file(name, ".dcm"), &labels, &source, &self.segments)?;
+                }
+                DicomOutput::Structures => {
+                    let path = self.file(name, "_rtstruct.dcm");
+                    write_dicom_rtstruct(&path, &labels, &source, &self.segments)?;
                 }
             }
         }
