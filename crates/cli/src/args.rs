@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use nnunet::preprocess::StoreFormat;
 
-pub(crate) use dicom::{DicomCommand, DicomSourceArgs, OutputFormat, Overlap};
+pub(crate) use dicom::{DicomCommand, DicomSourceArgs, OutputFormat, Overlap, SegmentationArgs};
 pub(crate) use labels::{ColoursArgs, PreviewArgs, StatisticsArgs};
 pub(crate) use rank::{RankArgs, Score};
 

@@ -42,20 +42,14 @@ fn trained() -> (Sandbox, String) {
     (sandbox, model)
 }
 
-/// Arguments, those that start with `@` as paths in the sandbox.
-fn words(sandbox: &Sandbox, command: &str) -> Vec<String> {
-    let path = |rest: &str| sandbox.path(rest).to_string_lossy().into_owned();
-    command.split_whitespace().map(|word| word.strip_prefix('@').map_or(word.to_owned(), path)).collect()
-}
-
 fn succeed(sandbox: &Sandbox, command: &str) -> String {
-    let words = words(sandbox, command);
+    let words = sandbox.words(command);
     sandbox.succeed(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Runs a command that must fail and not tell who the patient is; what it says.
 fn refused(sandbox: &Sandbox, command: &str) -> String {
-    let words = words(sandbox, command);
+    let words = sandbox.words(command);
     let output = sandbox.run(&words.iter().map(String::as_str).collect::<Vec<_>>());
     let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{command}: {said}");
@@ -131,7 +125,7 @@ fn probabilities_ensembles_and_codes_of_series() {
     assert_eq!((seg.segments[0].name.as_str(), seg.segments[0].kind.value.as_str()), ("liver", "10200004"));
     assert!(seg.segments[0].colour.iter().zip([221, 130, 101]).all(|(a, b)| a.abs_diff(b) <= 1));
     let table = embedded_label_table(&one.join("a.nii.gz")).unwrap().unwrap();
-    assert_eq!(table.labels[0].kind.as_ref().unwrap().meaning, "Liver");
+    assert_eq!(table.labels[0].terms.kind.as_ref().unwrap().meaning, "Liver");
     assert_eq!(embedded_label_table(&sandbox.path("two/a.nii.gz")).unwrap(), None);
     // An ensemble of the same model twice says the same, and becomes a SEG file.
     succeed(&sandbox, "ensemble -i @one @two -o @both");

@@ -53,19 +53,13 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// Runs a command whose words that start with `@` are paths in the sandbox.
-fn words(sandbox: &Sandbox, command: &str) -> Vec<String> {
-    let path = |rest: &str| sandbox.path(rest).to_string_lossy().into_owned();
-    command.split_whitespace().map(|word| word.strip_prefix('@').map_or(word.to_owned(), path)).collect()
-}
-
 fn succeed(sandbox: &Sandbox, command: &str) -> String {
-    let words = words(sandbox, command);
+    let words = sandbox.words(command);
     sandbox.succeed(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn fail(sandbox: &Sandbox, command: &str, expected: &[&str]) {
-    let words = words(sandbox, command);
+    let words = sandbox.words(command);
     let stderr = sandbox.fail(&words.iter().map(String::as_str).collect::<Vec<_>>());
     for part in expected {
         assert!(stderr.contains(part), "{command}: {stderr} lacks {part:?}");
@@ -221,7 +215,7 @@ fn names_colours_and_codes_are_kept_in_the_files() {
     let path = sandbox.path("pred/b.nii.gz");
     let table = nnunet::embedded_label_table(&path).unwrap().unwrap();
     assert_eq!((table.labels[1].name.as_str(), table.labels[1].colour), ("tumour", [1, 2, 3]));
-    assert_eq!(table.labels[1].kind.as_ref().unwrap().value, "108369006");
+    assert_eq!(table.labels[1].terms.kind.as_ref().unwrap().value, "108369006");
     // Embedded twice, it is there once, beside what others have put there.
     let mut extensions = nnunet::image::nifti_extensions(&path).unwrap();
     extensions.push(nnunet::image::NiftiExtension { code: 4, data: b"<AFNI/>".to_vec() });

@@ -74,10 +74,10 @@ pub use crop::{BoundingBox, Cropped, bounding_box, crop_to_nonzero, nonzero_box,
 #[cfg(feature = "dicom")]
 pub use dicom::{
     DicomCode, DicomFolder, DicomRoi, DicomSeg, DicomSegment, DicomSelector, DicomSeries, DicomSource,
-    DicomStructures, DicomTime, DicomVolume, RoiOverlap, SegOptions, dicom_series, dicom_series_below,
-    is_dicom, is_dicom_rtstruct, place_labels, read_dicom_channels, read_dicom_files, read_dicom_rtstruct,
-    read_dicom_seg, read_dicom_series, read_dicom_source, read_dicom_volume, segment_terms,
-    write_dicom_rtstruct, write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
+    DicomStructures, DicomTime, DicomVolume, RoiOverlap, SegOptions, dicom_seg_step, dicom_series,
+    dicom_series_below, is_dicom, is_dicom_rtstruct, place_labels, read_dicom_channels, read_dicom_files,
+    read_dicom_rtstruct, read_dicom_seg, read_dicom_series, read_dicom_source, read_dicom_volume,
+    segment_terms, write_dicom_rtstruct, write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
 };
 pub use error::ImageError;
 pub use geometry::{Geometry, Image, LabelMap, Progress};

@@ -72,8 +72,8 @@ mod training;
 
 pub use checkpoints::convert_checkpoint;
 pub use colours::{
-    Code, LabelCodes, LabelEntry, LabelMapping, LabelSidecars, LabelTable, RegionEntry, embed_label_table,
-    embedded_label_table, label_colour, write_label_sidecars,
+    Code, LabelCodes, LabelEntry, LabelMapping, LabelSidecars, LabelTable, LabelTerms, RegionEntry,
+    embed_label_table, embedded_label_table, label_colour, write_label_sidecars,
 };
 pub use convert::convert_msd;
 #[cfg(feature = "dicom")]

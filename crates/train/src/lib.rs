@@ -70,7 +70,7 @@ pub use loss::{
 pub use metrics::{Confusion, ema, nan_mean};
 pub use optim::{Adam, AdamConfig, OptimiserKind, Sgd, SgdConfig};
 pub use options::{DEFAULT_TRAINER, TrainOptions};
-pub use ranks::{Cluster, Ranks, local_cluster};
+pub use ranks::{Cluster, Launch, Ranks, local_cluster};
 pub use sampling::{
     CaseSource, CropRange, Drawn, Locations, Oversampling, Sampler, StoreSource, is_foreground_forced,
 };

@@ -32,39 +32,9 @@ pub(crate) enum DicomCommand {
         output: PathBuf,
     },
     /// Write a segmentation as DICOM SEG
-    Seg {
-        /// The segmentation, with the voxels of the series
-        #[arg(value_name = "LABELS")]
-        labels: PathBuf,
-        #[command(flatten)]
-        source: DicomSourceArgs,
-        /// Mapping file: names, coded terms and colours of labels
-        #[arg(long, value_name = "FILE")]
-        codes: Option<PathBuf>,
-        /// dataset.json that names the labels
-        #[arg(long, value_name = "FILE")]
-        dataset_json: Option<PathBuf>,
-        /// The DICOM SEG file to write
-        #[arg(short, long, value_name = "FILE")]
-        output: PathBuf,
-    },
+    Seg(SegmentationArgs),
     /// Write a segmentation as contours, an RT Structure Set
-    Rtstruct {
-        /// The segmentation, with the voxels of the series
-        #[arg(value_name = "LABELS")]
-        labels: PathBuf,
-        #[command(flatten)]
-        source: DicomSourceArgs,
-        /// Mapping file: names, coded terms and colours of labels
-        #[arg(long, value_name = "FILE")]
-        codes: Option<PathBuf>,
-        /// dataset.json that names the labels
-        #[arg(long, value_name = "FILE")]
-        dataset_json: Option<PathBuf>,
-        /// The RT Structure Set file to write
-        #[arg(short, long, value_name = "FILE")]
-        output: PathBuf,
-    },
+    Rtstruct(SegmentationArgs),
     /// Convert a DICOM SEG or RT Structure Set file to a segmentation, to train with for instance
     Labels {
         /// The DICOM SEG or RT Structure Set file
@@ -96,6 +66,25 @@ pub(crate) enum Overlap {
     First,
     /// They belong to the last region
     Last,
+}
+
+/// A segmentation that becomes a DICOM file about a series.
+#[derive(Debug, Args)]
+pub(crate) struct SegmentationArgs {
+    /// The segmentation, with the voxels of the series
+    #[arg(value_name = "LABELS")]
+    pub(crate) labels: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: DicomSourceArgs,
+    /// Mapping file: names, coded terms and colours of labels
+    #[arg(long, value_name = "FILE")]
+    pub(crate) codes: Option<PathBuf>,
+    /// dataset.json that names the labels
+    #[arg(long, value_name = "FILE")]
+    pub(crate) dataset_json: Option<PathBuf>,
+    /// The DICOM file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(Debug, Args)]

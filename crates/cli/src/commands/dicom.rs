@@ -1,12 +1,13 @@
 //! DICOM series, DICOM SEG and RT Structure Set files.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use nnunet::image::{DicomFolder, DicomSelector, RoiOverlap, is_dicom_rtstruct};
 
-use crate::args::{DicomCommand, DicomSourceArgs, Overlap};
+use crate::args::{DicomCommand, DicomSourceArgs, Overlap, SegmentationArgs};
 
 pub(crate) fn dicom(command: &DicomCommand) -> Result<()> {
-    let series = |source: &DicomSourceArgs| source.series.clone().map(DicomSelector);
     match command {
         DicomCommand::List { folder } => {
             let DicomFolder { series, broken } = DicomFolder::read_below(folder)?;
@@ -25,16 +26,8 @@ pub(crate) fn dicom(command: &DicomCommand) -> Result<()> {
         DicomCommand::Convert { source, output } => {
             nnunet::dicom_to_image(&source.source, series(source).as_ref(), output)?;
         }
-        DicomCommand::Seg { labels, source, codes, dataset_json, output } => {
-            let series = series(source);
-            let (dataset, codes) = (dataset_json.as_deref(), codes.as_deref());
-            nnunet::labels_to_seg(labels, &source.source, series.as_ref(), dataset, codes, output)?;
-        }
-        DicomCommand::Rtstruct { labels, source, codes, dataset_json, output } => {
-            let series = series(source);
-            let (dataset, codes) = (dataset_json.as_deref(), codes.as_deref());
-            nnunet::labels_to_structures(labels, &source.source, series.as_ref(), dataset, codes, output)?;
-        }
+        DicomCommand::Seg(args) => describe(args, nnunet::labels_to_seg)?,
+        DicomCommand::Rtstruct(args) => describe(args, nnunet::labels_to_structures)?,
         DicomCommand::Labels { seg, source, dataset_json, roi, overlap, output } => {
             let series = series(source);
             let (place, dataset) = ((source.source.as_path(), series.as_ref()), dataset_json.as_deref());
@@ -57,4 +50,25 @@ pub(crate) fn dicom(command: &DicomCommand) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn series(source: &DicomSourceArgs) -> Option<DicomSelector> {
+    source.series.clone().map(DicomSelector)
+}
+
+/// Labels, folder of the series, the series, `dataset.json`, mapping file, output.
+type Write = fn(
+    &Path,
+    &Path,
+    Option<&DicomSelector>,
+    Option<&Path>,
+    Option<&Path>,
+    &Path,
+) -> Result<(), nnunet::Error>;
+
+/// Writes a segmentation as a file about its series.
+fn describe(args: &SegmentationArgs, write: Write) -> Result<()> {
+    let SegmentationArgs { labels, source, codes, dataset_json, output } = args;
+    let (dataset, codes) = (dataset_json.as_deref(), codes.as_deref());
+    Ok(write(labels, &source.source, series(source).as_ref(), dataset, codes, output)?)
 }

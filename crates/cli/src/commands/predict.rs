@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 use nnunet::image::DicomSelector;
 use nnunet::infer::{Accumulator, CancelToken, PredictorOptions};
+use nnunet::train::Launch;
 use nnunet::{DicomOutput, DicomPredictRequest, PredictRequest};
 
 use crate::args::{OutputFormat, PredictArgs};
@@ -79,9 +80,5 @@ fn share(args: &PredictArgs) -> (usize, usize) {
     if (args.num_parts, args.part_id) != (1, 0) {
         return (args.num_parts, args.part_id);
     }
-    let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
-    [("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"), ("PMI_SIZE", "PMI_RANK")]
-        .into_iter()
-        .find_map(|(size, rank)| number(size).zip(number(rank)))
-        .unwrap_or((1, 0))
+    Launch::of_environment().find_map(|launch| Some((launch.size, launch.rank?))).unwrap_or((1, 0))
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use nnunet::image::Progress;
 use nnunet::nn::DeviceSpec;
 use nnunet::train::{
-    Cluster, Control, EpochRecord, IterationInfo, Phase, StopToken, TrainCallback, TrainOptions,
+    Cluster, Control, EpochRecord, IterationInfo, Launch, Phase, StopToken, TrainCallback, TrainOptions,
     local_cluster,
 };
 use nnunet::{Folders, TrainReport, TrainRequest};
@@ -50,7 +50,7 @@ fn device_of(args: &TrainArgs, cluster: &Cluster) -> Result<DeviceSpec> {
         Some(_) => only_device(args, 0)?,
         None => device_spec(&args.compute)?,
     };
-    Ok(match (asked, cluster.local_rank()) {
+    Ok(match (asked, Launch::local_rank()) {
         (DeviceSpec::Auto, Some(rank)) if cluster.size() > 1 && cfg!(feature = "cuda") => {
             DeviceSpec::Cuda(rank)
         }

@@ -37,6 +37,12 @@ impl Sandbox {
         self.path("raw").join(NAME).join(rest)
     }
 
+    /// The words of a command, those that start with `@` as paths in the sandbox.
+    pub fn words(&self, command: &str) -> Vec<String> {
+        let path = |rest: &str| self.path(rest).to_string_lossy().into_owned();
+        command.split_whitespace().map(|word| word.strip_prefix('@').map_or(word.to_owned(), path)).collect()
+    }
+
     /// Runs `nnunet` with the three folders set and two threads.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.finish(Command::new(env!("CARGO_BIN_EXE_nnunet")), arguments)

@@ -27,7 +27,8 @@ pub use rtstruct::{
     DicomRoi, DicomStructures, RoiOverlap, is_dicom_rtstruct, read_dicom_rtstruct, write_dicom_rtstruct,
 };
 pub use seg::{
-    DicomSeg, SegOptions, read_dicom_seg, write_dicom_seg, write_dicom_seg_fractional, write_dicom_seg_steps,
+    DicomSeg, SegOptions, dicom_seg_step, read_dicom_seg, write_dicom_seg, write_dicom_seg_fractional,
+    write_dicom_seg_steps,
 };
 pub use segment::{DicomSegment, segment_terms};
 pub use series::{DicomFolder, DicomSelector, DicomSeries, dicom_series, dicom_series_below};

@@ -64,6 +64,18 @@ impl DicomFolder {
         Self::read(folder, DEEPEST)
     }
 
+    /// Whether there is an image in the folder or below, or a file that may be one and cannot be read.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn any_below(folder: &Path) -> Result<bool, ImageError> {
+        let mut files = Vec::new();
+        gather(folder, DEEPEST, &mut files)?;
+        Ok(files
+            .iter()
+            .any(|path| open(path, Some(tags::PIXEL_DATA)).map_or(true, |object| is_image(&object))))
+    }
+
     fn read(folder: &Path, deep: usize) -> Result<Self, ImageError> {
         let mut files = Vec::new();
         gather(folder, deep, &mut files)?;
@@ -139,10 +151,14 @@ fn is_named_so(path: &Path) -> bool {
 /// Series by study and UID.
 type Sorted = BTreeMap<(String, String), DicomSeries>;
 
+/// Reports and the like have none of these tags; an image may lack one of them, which is told when it is read.
+fn is_image(object: &InMemDicomObject) -> bool {
+    [tags::ROWS, tags::COLUMNS, tags::BITS_ALLOCATED].iter().any(|&tag| object.get(tag).is_some())
+}
+
 /// Puts an image to its series.
 fn sort(path: PathBuf, object: &InMemDicomObject, series: &mut Sorted) {
-    // Reports and the like have none of them; an image may lack one of them, which is told when it is read.
-    if [tags::ROWS, tags::COLUMNS, tags::BITS_ALLOCATED].iter().all(|&tag| object.get(tag).is_none()) {
+    if !is_image(object) {
         return;
     }
     let uid = text(object, tags::SERIES_INSTANCE_UID);

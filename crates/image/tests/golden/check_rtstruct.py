@@ -19,14 +19,7 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
-
-def read_series(folder):
-    return sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
-
-
-def on_grid(labels, image):
-    """Puts a label image onto the grid of an image by the places of its voxels."""
-    return sitk.GetArrayFromImage(sitk.Resample(labels, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+from comparing import on_grid, read_series, validate
 
 
 def by_shapely(path, image):
@@ -116,13 +109,6 @@ def by_dicompyler(path, image):
                 inside ^= dvhcalc.get_contour_mask(grid, number, centres, points)
             out[round((float(z) - oz) / sz)][inside] = int(number)
     return out
-
-
-def validate(path):
-    if shutil.which("dciodvfy") is None:
-        return ["dciodvfy is not installed"]
-    said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True).stderr
-    return [line for line in said.splitlines() if line.startswith("Error")]
 
 
 def main(folder):

@@ -10,7 +10,6 @@ and compares the SEG files that a prediction ends in with the NIfTI files beside
     python check_seg.py NNUNET DICOM_FOLDER MODEL_DIR SERIES
 """
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,19 +22,11 @@ import pydicom
 import pydicom.uid
 import SimpleITK as sitk
 
+from comparing import on_grid, read_series, validate
+
 # pydicom-seg 0.4 asks for a module that pydicom 3 has under another name.
 sys.modules["pydicom._storage_sopclass_uids"] = types.SimpleNamespace(SegmentationStorage=pydicom.uid.SegmentationStorage)
 import pydicom_seg  # noqa: E402
-
-
-def read_series(folder):
-    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
-    return sitk.ReadImage(files)
-
-
-def on_grid(labels, image):
-    """Puts a label image onto the grid of an image by the places of its voxels."""
-    return sitk.GetArrayFromImage(sitk.Resample(labels, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
 
 
 def by_highdicom(path, series):
@@ -73,13 +64,6 @@ def by_dcmqi(path, image):
         subprocess.run(command, check=True, capture_output=True)
         (file,) = Path(folder).glob("*.nii.gz")
         return on_grid(sitk.ReadImage(str(file)), image)
-
-
-def validate(path):
-    if shutil.which("dciodvfy") is None:
-        return ["dciodvfy is not installed"]
-    said = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True).stderr
-    return [line for line in said.splitlines() if line.startswith("Error")]
 
 
 def main(folder):

@@ -8,12 +8,12 @@ use dicom_dictionary_std::tags;
 use dicom_object::{InMemDicomObject, open_file};
 use ndarray::{Array3, Axis};
 use nnunet_image::{
-    AxisCode, DicomCode, DicomSegment, DicomSource, DicomVolume, LabelMap, RoiOverlap, SegOptions,
-    dicom_series, is_dicom_rtstruct, read_dicom_rtstruct, read_dicom_source, read_dicom_volume,
-    reorient_labels, write_dicom_rtstruct,
+    AxisCode, DicomSegment, DicomSource, DicomVolume, LabelMap, RoiOverlap, SegOptions, dicom_series,
+    is_dicom_rtstruct, read_dicom_rtstruct, read_dicom_source, read_dicom_volume, reorient_labels,
+    write_dicom_rtstruct,
 };
 
-use crate::seg::{PLANES, draw};
+use crate::seg::{PLANES, anterior, draw};
 
 /// Rings with islands, holes side by side, pixels that touch at corners, single pixels, all up to the border; then nothing.
 const DRAWN: [[&str; 6]; 4] = [
@@ -35,15 +35,9 @@ fn labels_on(source: &DicomSource) -> LabelMap {
 }
 
 fn options() -> SegOptions {
-    let mut first = DicomSegment::new(1, "Anterior");
-    first.kind = DicomCode::new("5366008", "SCT", "Hippocampus");
-    first.category = DicomCode::new("123037004", "SCT", "Anatomical Structure");
-    first.modifier = Some(DicomCode::new("7771000", "SCT", "Left"));
-    first.colour = [10, 200, 30];
-    first.description = "front".to_owned();
     let mut second = DicomSegment::new(2, "Posterior");
     second.interpreted_type = "GTV".to_owned();
-    SegOptions::new(vec![first, second, DicomSegment::new(3, "Übrig"), DicomSegment::new(7, "empty")])
+    SegOptions::new(vec![anterior(), second, DicomSegment::new(3, "Übrig"), DicomSegment::new(7, "empty")])
 }
 
 /// A place for files; with this variable they stay, for other tools to read (`tests/golden/check_rtstruct.py`).

@@ -83,14 +83,19 @@ fn labels_on(source: &DicomSource) -> LabelMap {
     LabelMap { data, geometry: source.geometry().clone() }
 }
 
+/// A segment of which everything is said.
+pub(crate) fn anterior() -> DicomSegment {
+    let mut segment = DicomSegment::new(1, "Anterior");
+    segment.kind = DicomCode::new("5366008", "SCT", "Hippocampus");
+    segment.category = DicomCode::new("123037004", "SCT", "Anatomical Structure");
+    segment.modifier = Some(DicomCode::new("7771000", "SCT", "Left"));
+    segment.colour = [10, 200, 30];
+    segment.description = "front".to_owned();
+    segment
+}
+
 fn options() -> SegOptions {
-    let mut first = DicomSegment::new(1, "Anterior");
-    first.kind = DicomCode::new("5366008", "SCT", "Hippocampus");
-    first.category = DicomCode::new("123037004", "SCT", "Anatomical Structure");
-    first.modifier = Some(DicomCode::new("7771000", "SCT", "Left"));
-    first.colour = [10, 200, 30];
-    first.description = "front".to_owned();
-    SegOptions::new(vec![first, DicomSegment::new(2, "Posterior"), DicomSegment::new(3, "Übrig")])
+    SegOptions::new(vec![anterior(), DicomSegment::new(2, "Posterior"), DicomSegment::new(3, "Übrig")])
 }
 
 fn each(check: impl Fn(&str, &Path, DicomVolume)) {

@@ -10,4 +10,4 @@ pub use embedded::{embed_label_table, embedded_label_table};
 pub use mapping::{Code, LabelCodes, LabelMapping};
 pub use palette::label_colour;
 pub use sidecars::{LabelSidecars, write_label_sidecars};
-pub use table::{LabelEntry, LabelTable, RegionEntry};
+pub use table::{LabelEntry, LabelTable, LabelTerms, RegionEntry};

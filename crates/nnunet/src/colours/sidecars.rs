@@ -88,6 +88,7 @@ fn one_line(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LabelTerms;
     use super::*;
 
     #[test]
@@ -96,10 +97,7 @@ mod tests {
             value,
             name: name.to_owned(),
             colour: [1, 20, 255],
-            category: None,
-            kind: None,
-            modifier: None,
-            region: None,
+            terms: LabelTerms::default(),
         };
         let table =
             LabelTable { labels: vec![entry(3, "left \"big\"\nlobe"), entry(4, "")], regions: vec![] };

@@ -19,6 +19,14 @@ pub struct LabelEntry {
     pub name: String,
     /// Colour as RGB.
     pub colour: [u8; 3],
+    /// What it is.
+    #[serde(flatten)]
+    pub terms: LabelTerms,
+}
+
+/// Coded terms of a label or region, as far as they are known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LabelTerms {
     /// What kind of thing it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Code>,
@@ -33,6 +41,13 @@ pub struct LabelEntry {
     pub region: Option<Code>,
 }
 
+impl From<&LabelCodes> for LabelTerms {
+    fn from(codes: &LabelCodes) -> Self {
+        let LabelCodes { category, kind, modifier, region, .. } = codes.clone();
+        Self { category, kind, modifier, region }
+    }
+}
+
 /// A region: several labels under one name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegionEntry {
@@ -40,18 +55,9 @@ pub struct RegionEntry {
     pub name: String,
     /// Its labels.
     pub labels: Vec<i16>,
-    /// What kind of thing it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub category: Option<Code>,
     /// What it is.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Code>,
-    /// Which one of them, such as Left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub modifier: Option<Code>,
-    /// Where it is, if `kind` does not tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<Code>,
+    #[serde(flatten)]
+    pub terms: LabelTerms,
 }
 
 /// Names, colours and codes of a data set's labels.
@@ -92,22 +98,14 @@ impl LabelTable {
         let written: BTreeSet<i16> = rules.foreground_labels().iter().copied().collect();
         let labels = written.into_iter().filter_map(|value| {
             let name = label_name(rules, value);
-            let LabelCodes { category, kind, modifier, region, colour, .. } = of(&name, Some(value));
-            Some(LabelEntry {
-                value,
-                colour: colour.or(label_colour(value))?,
-                name,
-                category,
-                kind,
-                modifier,
-                region,
-            })
+            let codes = of(&name, Some(value));
+            let colour = codes.colour.or(label_colour(value))?;
+            Some(LabelEntry { value, name, colour, terms: LabelTerms::from(&codes) })
         });
         let regions = rules.names().iter().filter(|(_, value)| value.labels().len() > 1);
         let region = |(name, value): (&String, &LabelValue)| {
-            let LabelCodes { category, kind, modifier, region, .. } = of(name, None);
             let labels = value.labels().iter().filter_map(|&label| i16::try_from(label).ok()).collect();
-            RegionEntry { name: name.clone(), labels, category, kind, modifier, region }
+            RegionEntry { name: name.clone(), labels, terms: LabelTerms::from(&of(name, None)) }
         };
         Self { labels: labels.collect(), regions: regions.map(region).collect() }
     }
@@ -162,7 +160,7 @@ mod tests {
         let table = LabelTable::new(&rules, &mapping);
         let names: Vec<&str> = table.names().collect();
         assert_eq!(names, ["liver", "tumour"]);
-        assert_eq!(table.labels[0].kind.as_ref().unwrap().meaning, "Liver");
+        assert_eq!(table.labels[0].terms.kind.as_ref().unwrap().meaning, "Liver");
         assert_eq!((table.colour(1), table.colour(2)), (Some([221, 130, 101]), label_colour(2)));
         assert_eq!((table.colour(9), table.colour(0)), (label_colour(9), None));
         let text = serde_json::to_string(&table).unwrap();

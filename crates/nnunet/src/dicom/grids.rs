@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nnunet_fingerprint::DatasetJson;
+use nnunet_fingerprint::{DatasetJson, LabelValue};
 use nnunet_image::{
     DicomFolder, DicomSeg, DicomSelector, Image, ImageError, LabelMap, is_dicom, place_labels,
     read_dicom_channels, read_dicom_seg,
@@ -71,16 +71,20 @@ fn files(path: &Path, wanted: Option<String>) -> Result<Vec<PathBuf>, Error> {
     Ok(found.choose(wanted.as_ref(), path)?.files.clone())
 }
 
+/// The label that a name of `dataset.json` stands for, if it is no region.
+pub(super) fn single_label(value: &LabelValue) -> Option<i16> {
+    match value.labels() {
+        [label] => i16::try_from(*label).ok(),
+        _ => None,
+    }
+}
+
 /// Gives segments the labels that `dataset.json` gives their names. The error is the first name that it lacks; those that it
 /// knows have their labels all the same.
 pub(super) fn number_by_name(seg: &mut DicomSeg, dataset: &DatasetJson) -> Result<(), String> {
     let mut unknown = None;
     for segment in &mut seg.segments {
-        let value = dataset.labels.get(&segment.name).and_then(|value| match value.labels() {
-            [label] => i16::try_from(*label).ok(),
-            _ => None,
-        });
-        match value {
+        match dataset.labels.get(&segment.name).and_then(single_label) {
             Some(label) => segment.label = label,
             None => unknown = unknown.or_else(|| Some(segment.name.clone())),
         }

@@ -8,8 +8,8 @@ use ndarray::{Array4, ArrayView4, Axis};
 use nnunet_fingerprint::{Class, DatasetJson, json};
 use nnunet_image::{
     DicomFolder, DicomSelector, DicomSeries, DicomSource, Geometry, ImageError, LabelMap, Progress,
-    SegOptions, place_labels, read_dicom_seg, reader_by_name, write_dicom_rtstruct, write_dicom_seg,
-    write_dicom_seg_steps,
+    SegOptions, dicom_seg_step, place_labels, read_dicom_seg, reader_by_name, write_dicom_rtstruct,
+    write_dicom_seg, write_dicom_seg_steps,
 };
 use nnunet_infer::{BatchOptions, CaseInput, CaseSink, InferError, Predictor};
 
@@ -17,7 +17,7 @@ use super::segments::Terms;
 use super::{DicomOutput, DicomPredictRequest};
 use crate::predicting::{arguments, cases, open};
 use crate::project::create_folder;
-use crate::{Error, LabelMapping, LabelTable, PredictReport, PredictRequest, embed_label_table};
+use crate::{Error, LabelTable, PredictReport, PredictRequest, embed_label_table};
 
 /// A study and the series of its channels.
 struct Case {
@@ -32,7 +32,7 @@ pub fn holds_dicom(request: &PredictRequest) -> bool {
     folder.is_dir()
         && cases(&request.inputs, &dataset.file_ending).is_err()
         // What is wrong with a series is told when it is to be predicted.
-        && DicomFolder::read_below(folder).map_or(true, |found| !(found.series.is_empty() && found.broken.is_empty()))
+        && DicomFolder::any_below(folder).unwrap_or(true)
 }
 
 /// Predicts DICOM series: one case per study of a folder, named after the folder that its series lies in.
@@ -173,8 +173,7 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(predictor: &Predictor, request: &'a DicomPredictRequest) -> Result<Self, Error> {
         let rules = predictor.label_rules();
-        let codes = request.codes.as_deref();
-        let terms = Terms::read(Some(predictor.dataset()), codes)?;
+        let terms = Terms::read(Some(predictor.dataset()), request.codes.as_deref())?;
         let labels = rules.regions_class_order().unwrap_or(rules.foreground_labels());
         let mut segments: Vec<_> =
             labels.iter().filter(|&&label| label > 0).map(|&label| terms.of(label)).collect();
@@ -187,10 +186,7 @@ impl<'a> Writer<'a> {
         let mut fractions = SegOptions::new(of_channels);
         fractions.description = "Segmentation probabilities".to_owned();
         fractions.number += 1;
-        let table = match codes {
-            Some(path) => Some(LabelTable::new(rules, &LabelMapping::read(path)?)),
-            None => None,
-        };
+        let table = request.codes.as_ref().map(|_| LabelTable::new(rules, terms.mapping()));
         Ok(Self {
             request,
             fractional: request.fractional,
@@ -228,7 +224,7 @@ impl<'a> Writer<'a> {
         let Some(waiting) = waiting.get_mut(name) else { return };
         for (&channel, steps) in self.fractions.0.iter().zip(&mut waiting.steps) {
             let values = slab.index_axis(Axis(0), channel);
-            steps.extend(values.iter().map(|p| (p.clamp(0.0, 1.0) * 255.0).round() as u8));
+            steps.extend(values.iter().map(|&p| dicom_seg_step(p)));
         }
     }
 

@@ -29,6 +29,11 @@ impl Terms {
         Ok(Self { rules, mapping })
     }
 
+    /// What the mapping file says; nothing without one.
+    pub(crate) fn mapping(&self) -> &LabelMapping {
+        &self.mapping
+    }
+
     /// The segment of a label.
     pub(crate) fn of(&self, label: i16) -> DicomSegment {
         let class = Class::Label(label);

@@ -9,6 +9,7 @@ use nnunet_image::{
     reader_by_name, write_dicom_rtstruct,
 };
 
+use super::grids::single_label;
 use super::{chosen, described};
 use crate::Error;
 
@@ -89,10 +90,7 @@ fn choose_named(read: &mut DicomStructures, file: &Path, dataset: &DatasetJson) 
     for roi in &mut read.rois {
         let name = roi.segment.name.trim().to_lowercase();
         let found = dataset.labels.iter().find(|(known, _)| known.to_lowercase() == name);
-        let label = found.and_then(|(_, value)| match value.labels() {
-            [label] => i16::try_from(*label).ok().filter(|&label| label > 0),
-            _ => None,
-        });
+        let label = found.and_then(|(_, value)| single_label(value)).filter(|&label| label > 0);
         roi.chosen = label.is_some();
         roi.segment.label = label.unwrap_or(roi.segment.label);
     }

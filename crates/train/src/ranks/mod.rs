@@ -1,5 +1,6 @@
 //! Several processes that train one network together.
 
+mod launch;
 mod local;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use crate::TrainError;
 
+pub use launch::Launch;
 pub use local::local_cluster;
 
 /// What the ranks of a training tell each other. Every rank calls the same functions in the same order.
@@ -70,9 +72,7 @@ impl Cluster {
     /// # Errors
     /// There are others, but this build lacks the feature `mpi`; or MPI cannot be initialised.
     pub fn from_environment() -> Result<Self, TrainError> {
-        let names = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
-        let started = names.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
-        match started {
+        match Launch::of_environment().next().map(|launch| launch.size) {
             None | Some(0 | 1) => Ok(Self::default()),
             #[cfg(feature = "mpi")]
             Some(_) => Ok(Self(Arc::new(mpi::MpiRanks::start()?))),
@@ -87,12 +87,6 @@ impl Cluster {
     /// Number of this rank, from 0.
     pub fn rank(&self) -> usize {
         self.0.rank()
-    }
-
-    /// Number of this process among those on this machine, as `mpirun` or a scheduler tells it.
-    pub fn local_rank(&self) -> Option<usize> {
-        let names = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
-        names.iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
     }
 
     /// How many ranks there are.

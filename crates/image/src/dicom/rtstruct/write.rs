@@ -42,10 +42,7 @@ pub fn write_dicom_rtstruct(
     let mut contours = BTreeMap::<i16, Vec<Contour>>::new();
     for (z, slice) in labels.data.axis_iter(Axis(0)).enumerate() {
         for (label, extent) in extents(slice) {
-            if options.segments.iter().all(|segment| segment.label != label) {
-                let reason = format!("label {label} of slice {z} is not among the segments");
-                return Err(ImageError::format(path, reason));
-            }
+            options.place_of(path, label, z)?;
             let list = contours.entry(label).or_default();
             list.extend(outlines(slice, label, extent).iter().map(|polygon| contour(source, z, polygon)));
         }

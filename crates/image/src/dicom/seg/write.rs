@@ -33,6 +33,18 @@ impl SegOptions {
     pub fn new(segments: Vec<DicomSegment>) -> Self {
         Self { segments, description: "Segmentation".to_owned(), number: 300, time: DicomTime::now() }
     }
+
+    /// Which segment is that of a label in a slice.
+    pub(in crate::dicom) fn place_of(
+        &self,
+        path: &Path,
+        label: i16,
+        slice: usize,
+    ) -> Result<usize, ImageError> {
+        self.segments.iter().position(|segment| segment.label == label).ok_or_else(|| {
+            ImageError::format(path, format!("label {label} of slice {slice} is not among the segments"))
+        })
+    }
 }
 
 /// One frame: its segment, its slice, and its pixels as they are kept.
@@ -55,11 +67,7 @@ pub fn write_dicom_seg(
     for (z, slice) in labels.data.axis_iter(Axis(0)).enumerate() {
         let present: BTreeSet<i16> = slice.iter().copied().filter(|&label| label != 0).collect();
         for label in present {
-            let segment = options.segments.iter().position(|segment| segment.label == label);
-            let segment = segment.ok_or_else(|| {
-                ImageError::format(path, format!("label {label} of slice {z} is not among the segments"))
-            })?;
-            frames.push((segment, z));
+            frames.push((options.place_of(path, label, z)?, z));
         }
     }
     let frames = in_order(frames, source);
@@ -90,8 +98,13 @@ pub fn write_dicom_seg_fractional(
     source: &DicomSource,
     options: &SegOptions,
 ) -> Result<(), ImageError> {
-    let steps = probabilities.mapv(|p| (p.clamp(0.0, 1.0) * f32::from(MOST)).round() as u8);
+    let steps = probabilities.mapv(dicom_seg_step);
     write_dicom_seg_steps(path, steps.view(), &source.geometry, source, options)
+}
+
+/// A probability in the steps of [`write_dicom_seg_steps`]: 0 to 255 for 0 to 1.
+pub fn dicom_seg_step(probability: f32) -> u8 {
+    (probability.clamp(0.0, 1.0) * f32::from(MOST)).round() as u8
 }
 
 /// As [`write_dicom_seg_fractional`], for probabilities that are already in steps from 0 to 255, on any grid (`geometry`) that has

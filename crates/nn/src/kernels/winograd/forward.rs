@@ -129,17 +129,6 @@ unsafe trait Multiply<S: Simd>: Element<S> {
     unsafe fn multiply<const NZ: usize>(rows: &Rows<Self>, tiles: usize, out: *mut f32);
 }
 
-impl<E> Rows<E> {
-    #[inline(always)]
-    unsafe fn multiply<S: Simd, const NZ: usize>(&self, tiles: usize, out: *mut f32)
-    where
-        E: Multiply<S>,
-    {
-        // SAFETY: the caller's.
-        unsafe { E::multiply::<NZ>(self, tiles, out) };
-    }
-}
-
 // SAFETY: reads and writes what the contract says.
 unsafe impl<S: Simd> Multiply<S> for f32 {
     #[inline(always)]
@@ -406,7 +395,7 @@ impl<E> Job<'_, E> {
                 unsafe {
                     let rows =
                         Rows { x: v.as_ptr().add(at), plane: plane * ci, w: weights.as_ptr(), taps, ci };
-                    rows.multiply::<S, NZ>(n, m.as_mut_ptr().add((point * GROUP + row) * block));
+                    E::multiply::<NZ>(&rows, n, m.as_mut_ptr().add((point * GROUP + row) * block));
                 }
                 row += n;
             }
