@@ -5,12 +5,15 @@
 //! forward and of a backward pass (both gradients) of this layer. `THREADS` in the environment sets their number.
 
 use std::io::{BufRead, Write};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use nnunet::nn::Precision;
 use nnunet::nn::kernels::Convolution;
 use nnunet_benches::{Layer, Net, numbers};
+
+/// How long each layer runs before its time is taken.
+const AWAKE: Duration = Duration::from_millis(60);
 
 fn main() -> anyhow::Result<()> {
     let argument = |n: usize| std::env::args().nth(n);
@@ -60,8 +63,11 @@ fn describe(layer: &Layer) -> String {
 fn run(layer: &Layer, [x, w, dy]: &[Vec<f32>; 3], precision: Precision) -> [f64; 2] {
     let conv =
         Convolution { input: layer.input, channels: layer.channels, geometry: layer.geometry, precision };
-    // Not counted: wakes the threads up.
-    drop(conv.forward(x, w));
+    // Not counted: after a while without work, threads share a processor until the system has spread them again.
+    let begun = Instant::now();
+    while begun.elapsed() < AWAKE {
+        drop((conv.forward(x, w), conv.backward_data(dy, w), conv.backward_weights(x, dy)));
+    }
     let begun = Instant::now();
     let y = conv.forward(x, w);
     let forward = begun.elapsed().as_secs_f64();

@@ -161,6 +161,23 @@ fn convolutions_of_the_networks() {
 }
 
 #[test]
+fn many_weights_for_few_voxels() {
+    // Weights are read where they lie: blocks of outputs, channels and taps that are not whole, strides, and voxels out of reach.
+    let valid = |kernel, stride| ConvGeometry { kernel, stride, padding: [0; 3] };
+    for (inputs, channels, batch, space, geometry) in [
+        (320, 320, 1, [4; 3], ConvGeometry::same([3; 3], [1; 3])),
+        (96, 53, 3, [5, 3, 4], ConvGeometry::same([3; 3], [1; 3])),
+        (53, 97, 2, [7, 9, 8], ConvGeometry::same([3; 3], [2; 3])),
+        (130, 72, 1, [1, 6, 7], ConvGeometry::same([1, 3, 5], [1, 2, 1])),
+        (81, 70, 2, [4, 6, 6], valid([2, 3, 4], [3, 2, 1])),
+        (330, 401, 1, [2, 3, 5], ConvGeometry::same([1; 3], [1, 3, 2])),
+        (256, 320, 1, [2; 3], ConvGeometry::same([3; 3], [2; 3])),
+    ] {
+        Case { input: Dims { batch, space, channels: inputs }, channels, geometry }.check();
+    }
+}
+
+#[test]
 fn one_voxel_and_nothing_at_all() {
     let geometry = ConvGeometry::same([3; 3], [1; 3]);
     for (inputs, channels) in [(3, 5), (17, 33), (320, 1), (1, 320)] {

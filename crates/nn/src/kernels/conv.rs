@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::correlate::{Prepared, Products, correlate};
+use super::correlate::{Prepared, Products};
+use super::few::{self, Pass};
+use super::moments::Moments;
 use super::outer::outer_with;
 use super::pack::Strided;
 use super::shape::{ConvGeometry, Correlation, Dims};
@@ -46,8 +48,27 @@ pub fn conv_forward(
     if plan.is_empty() {
         return y;
     }
-    correlate(&plan, x, &Strided::convolution(weight, ci, taps), bias, &mut y);
+    assert_eq!(x.len(), input.len());
+    let weights = Strided::convolution(weight, ci, taps);
+    forward_once(Products::Fast, &plan, &weights, bias, Source::plain(x, ci), &mut y, false);
     y
+}
+
+/// Computes all outputs of a plan that is not empty with weights that are used this once; see [`Prepared::run`].
+pub(crate) fn forward_once(
+    products: Products,
+    plan: &Correlation,
+    weights: &Strided<'_>,
+    bias: Option<&[f32]>,
+    x: Source<'_>,
+    out: &mut [f32],
+    moments: bool,
+) -> Vec<Moments> {
+    if few::applies(plan, products, Pass::Forward) && few::lie_in_order(plan, weights) {
+        let none = vec![0.0; if bias.is_none() { plan.output.channels } else { 0 }];
+        return few::correlate(plan, products, x, weights.values, bias.unwrap_or(&none), out, moments);
+    }
+    Prepared::with(products, &[*plan], weights, bias).run(x, out, moments)
 }
 
 /// Gradient of the input from the gradient `dy` of the output; the transpose of [`conv_forward`].
@@ -74,6 +95,11 @@ pub(crate) fn input_gradient(
     let output = output_dims(input, channels, g);
     let mut dx = zeros(input.len());
     let (ci, taps) = (input.channels, g.taps());
+    let forward = forward_plan(input, channels, g);
+    if few::applies(&forward, products, Pass::Backward) {
+        few::input_gradient(&forward, products, dy, weight, &mut dx);
+        return dx;
+    }
     // Input voxels with the same remainder by the stride are reached by the same taps: each such class is a dense
     // correlation over the output gradients.
     for class in classes(g.stride) {
@@ -159,6 +185,9 @@ pub(crate) fn weight_gradient(
     products: Products,
 ) -> Vec<f32> {
     let plan = forward_plan(input, channels, g);
+    if few::applies(&plan, products, Pass::Backward) {
+        return few::weight_gradient(&plan, products, x, dy);
+    }
     let sums = outer_with(products, &plan, x, dy);
     let (ci, taps) = (input.channels, g.taps());
     let mut dw = vec![0.0; channels * ci * taps];

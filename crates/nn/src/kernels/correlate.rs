@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::bf16::{Bf16Prepared, Engine, engine, rounded};
 use super::boxes::Boxes;
+use super::few;
 use super::isa::{Isa, isa};
 use super::moments::{BlockSums, Moments, RUN};
 use super::pack::{PackedWeights, Weights, pack_weights};
@@ -51,25 +52,6 @@ pub(crate) fn isa_lanes(isa: Isa) -> usize {
         Isa::Simd128 | Isa::Neon => 4,
         Isa::Avx2 | Isa::Portable => 8,
     }
-}
-
-/// Computes all outputs of the plan; output voxels that the plan does not reach keep their values.
-///
-/// `out` has the shape `plan.output`
-/// with `plan.pitch` values per voxel.
-pub(crate) fn correlate(
-    plan: &Correlation,
-    x: &[f32],
-    weights: &impl Weights,
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-) {
-    assert_eq!(x.len(), plan.input.len());
-    if plan.is_empty() {
-        return;
-    }
-    let source = Source::plain(x, plan.input.channels);
-    Prepared::new(&[*plan], weights, bias).run(source, out, false);
 }
 
 /// How products are taken.
@@ -116,6 +98,8 @@ enum Method {
     Winograd(winograd::Grid, Scratch<f32>),
     /// Lanes of input channels, for a few output channels.
     Thin(Thin),
+    /// Products with the weights as they lie, for few outputs.
+    Few(Products, Vec<f32>),
     /// Tiles with transforms in f32 and products by AVX512-BF16.
     HalfWinograd(winograd::Grid, Scratch<u16>),
     Bf16(Bf16Prepared),
@@ -141,6 +125,21 @@ impl Prepared {
         let method = Method::Thin(Thin::of(plan, weights, isa)?);
         let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
         Some(Self { isa, separate: false, parts: parts.to_vec(), method, bias })
+    }
+
+    fn few(
+        products: Products,
+        parts: &[Correlation],
+        weights: &impl Weights,
+        bias: Option<&[f32]>,
+    ) -> Option<Self> {
+        let ([plan], Some(strided)) = (parts, weights.strided()) else { return None };
+        if !few::applies(plan, products, few::Pass::Prepared) || !few::lie_in_order(plan, strided) {
+            return None;
+        }
+        let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
+        let method = Method::Few(products, strided.values.to_vec());
+        Some(Self { isa: isa(), separate: false, parts: parts.to_vec(), method, bias })
     }
 
     fn f32(
@@ -178,6 +177,9 @@ impl Prepared {
         weights: &impl Weights,
         bias: Option<&[f32]>,
     ) -> Self {
+        if let Some(few) = Self::few(products, parts, weights, bias) {
+            return few;
+        }
         match products {
             Products::Fast => Self::new(parts, weights, bias),
             Products::Direct => Self { separate: true, ..Self::f32(parts, weights, bias, None) },
@@ -241,6 +243,9 @@ impl Prepared {
                 winograd::correlate(grid, x, weights, &self.bias, out, moments)
             }
             Method::Thin(thin) => thin.run(plan, x, &self.bias, out, moments),
+            Method::Few(products, weights) => {
+                few::correlate(plan, *products, x, weights, &self.bias, out, moments)
+            }
             #[cfg(target_arch = "x86_64")]
             Method::HalfWinograd(grid, weights) => {
                 winograd::correlate_half(grid, x, weights, &self.bias, out, moments)

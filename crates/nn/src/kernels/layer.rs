@@ -1,6 +1,6 @@
 //! Layers whose products are of a precision.
 
-use super::conv::{forward_plan, input_gradient, weight_gradient};
+use super::conv::{forward_once, forward_plan, input_gradient, weight_gradient};
 use super::correlate::{Prepared, Products};
 use super::pack::Strided;
 use super::shape::{ConvGeometry, Dims};
@@ -44,7 +44,7 @@ impl Convolution {
         let mut y = vec![0.0; plan.output.len()];
         if !plan.is_empty() {
             let weights = Strided::convolution(weight, ci, taps);
-            Prepared::with(self.products(), &[plan], &weights, None).run(Source::plain(x, ci), &mut y, false);
+            forward_once(self.products(), &plan, &weights, None, Source::plain(x, ci), &mut y, false);
         }
         y
     }

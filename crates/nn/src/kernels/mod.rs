@@ -13,6 +13,11 @@ mod bf16;
 mod boxes;
 mod conv;
 mod correlate;
+#[cfg(target_arch = "x86_64")]
+mod few;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "few/none.rs"]
+mod few;
 mod isa;
 mod layer;
 mod memory;
@@ -38,7 +43,7 @@ mod winograd;
 pub(crate) use bf16::round as round_bf16;
 pub use bf16::{has_amx, multiply_adds_bf16};
 pub use conv::{conv_backward_data, conv_backward_weights, conv_forward};
-pub(crate) use conv::{forward_plan, input_gradient, sum_channels, weight_gradient};
+pub(crate) use conv::{forward_once, forward_plan, input_gradient, sum_channels, weight_gradient};
 pub(crate) use correlate::{Prepared, Products};
 pub use isa::{Isa, isa, set_isa};
 pub use layer::{Convolution, TransposedConvolution};

@@ -1,6 +1,6 @@
 //! Memory that kernels need for a moment, used again: fresh pages cost more than what is done with them.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are kept for later, of each type.
@@ -26,21 +26,30 @@ impl Pooled for u16 {
     }
 }
 
+/// Bytes of a cache line and of the widest register: where values begin.
+const ALIGN: usize = 64;
+
 /// Values that go back to the pool in the end.
-pub(crate) struct Scratch<T: Pooled>(Vec<T>);
+pub(crate) struct Scratch<T: Pooled> {
+    kept: Vec<T>,
+    /// Which of them are used.
+    used: Range<usize>,
+}
 
 impl<T: Pooled> Scratch<T> {
     /// So many values, of what they were when they were used last.
     pub(crate) fn any(len: usize) -> Self {
+        let room = len + ALIGN / size_of::<T>();
         let mut pool = T::pool().lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |kept: &Vec<T>| kept.capacity() >= len && kept.capacity() / 2 <= len;
+        let fits = |kept: &Vec<T>| kept.capacity() >= room && kept.capacity() / 2 <= room;
         let fitting = pool.iter().enumerate().filter(|(_, kept)| fits(kept));
         let best = fitting.min_by_key(|(_, kept)| kept.capacity()).map(|(i, _)| i);
         let found = best.map(|i| pool.swap_remove(i));
         drop(pool);
-        let mut values = found.unwrap_or_else(|| vec![T::default(); len]);
-        values.resize(len, T::default());
-        Self(values)
+        let mut kept = found.unwrap_or_else(|| vec![T::default(); room]);
+        kept.resize(room, T::default());
+        let first = kept.as_ptr().align_offset(ALIGN).min(room - len);
+        Self { kept, used: first..first + len }
     }
 
     /// So many zeros.
@@ -55,13 +64,13 @@ impl<T: Pooled> Deref for Scratch<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        &self.0
+        &self.kept[self.used.clone()]
     }
 }
 
 impl<T: Pooled> DerefMut for Scratch<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.0
+        &mut self.kept[self.used.clone()]
     }
 }
 
@@ -69,8 +78,8 @@ impl<T: Pooled> Drop for Scratch<T> {
     fn drop(&mut self) {
         let mut pool = T::pool().lock().unwrap_or_else(PoisonError::into_inner);
         let kept: usize = pool.iter().map(Vec::capacity).sum();
-        if (kept + self.0.capacity()) * size_of::<T>() <= KEPT {
-            pool.push(std::mem::take(&mut self.0));
+        if (kept + self.kept.capacity()) * size_of::<T>() <= KEPT {
+            pool.push(std::mem::take(&mut self.kept));
         }
     }
 }
@@ -85,7 +94,8 @@ mod tests {
         first.fill(7);
         drop(first);
         assert_eq!(Scratch::<u16>::any(1_000_001).len(), 1_000_001);
-        assert!(Scratch::<u16>::zeros(1_000_002).iter().all(|v| *v == 0));
+        let zeros = Scratch::<u16>::zeros(1_000_002);
+        assert!(zeros.iter().all(|v| *v == 0) && zeros.as_ptr() as usize % ALIGN == 0);
         // More than is kept goes back to the system.
         drop(Scratch::<f32>::any(KEPT / 4 + 1));
         assert!(f32::pool().lock().unwrap().iter().map(Vec::len).sum::<usize>() <= KEPT / 4);

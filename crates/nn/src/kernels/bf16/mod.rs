@@ -22,7 +22,7 @@ pub use engine::has_amx;
 pub(crate) use engine::{Engine, engine};
 pub(crate) use outer::outer;
 pub use peak::multiply_adds_bf16;
-pub(crate) use prepared::{BLOCK, Bf16Prepared, Block, round_pairs};
+pub(crate) use prepared::{BLOCK, Bf16Prepared, Block, round_all, round_pairs};
 
 /// The nearest bf16, ties to even; what is not a number stays so.
 pub(crate) fn round(v: f32) -> u16 {

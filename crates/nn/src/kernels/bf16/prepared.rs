@@ -158,7 +158,7 @@ impl Bf16Prepared {
 }
 
 /// Rounds values to bf16.
-pub(super) fn round_all(from: &[f32], to: &mut [u16]) {
+pub(crate) fn round_all(from: &[f32], to: &mut [u16]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx512bf16") && std::arch::is_x86_feature_detected!("avx512bw") {
         // SAFETY: just checked.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::graph::{Act, Graph, Node, UnitNode, Weight};
 use crate::kernels::{
     ChannelMap, ConvGeometry, Dims, NormSaved, Prepared, Products, Source, Strided, average_pool,
-    forward_plan, merge, up_plans,
+    forward_once, forward_plan, merge, up_plans,
 };
 
 /// An activation as it is kept: values and the maps of its samples through which it is read.
@@ -153,9 +153,10 @@ fn unit_forward(unit: &UnitNode, x: &Kept, weights: Weights<'_>) -> Kept {
     let (w, ci, taps) = (weights.of(&unit.weight), x.dims.channels, unit.geometry.taps());
     // A norm takes the bias away again.
     let bias = unit.bias.as_ref().filter(|_| unit.norm.is_none()).map(|bias| weights.of(bias));
-    let conv = Prepared::with(weights.products, &[plan], &Strided::convolution(w, ci, taps), bias);
     let mut values = vec![0.0; plan.output.len()];
-    let moments = conv.run(x.source(), &mut values, unit.norm.is_some());
+    let strided = Strided::convolution(w, ci, taps);
+    let moments =
+        forward_once(weights.products, &plan, &strided, bias, x.source(), &mut values, unit.norm.is_some());
     let (dims, slope) = (plan.output, vec![unit.slope; channels]);
     let Some(norm) = unit.norm else {
         let map = ChannelMap { slope, ..ChannelMap::identity(channels) };

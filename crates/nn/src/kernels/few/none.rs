@@ -1,0 +1,51 @@
+//! Other processors have no kernels of their own for few outputs.
+
+use super::correlate::Products;
+use super::moments::Moments;
+use super::pack::Strided;
+use super::shape::Correlation;
+use super::source::Source;
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// Outputs, with weights that were put in order before and stay so.
+    Prepared,
+    /// Outputs, with weights that are used this once.
+    Forward,
+    /// Either gradient.
+    Backward,
+}
+
+/// Never.
+pub(crate) fn applies(_: &Correlation, _: Products, _: Pass) -> bool {
+    false
+}
+
+/// Never.
+pub(crate) fn lie_in_order(_: &Correlation, _: &Strided<'_>) -> bool {
+    false
+}
+
+/// Not called.
+pub(crate) fn correlate(
+    _: &Correlation,
+    _: Products,
+    _: Source<'_>,
+    _: &[f32],
+    _: &[f32],
+    _: &mut [f32],
+    _: bool,
+) -> Vec<Moments> {
+    unreachable!("the method does not apply")
+}
+
+/// Not called.
+pub(crate) fn input_gradient(_: &Correlation, _: Products, _: &[f32], _: &[f32], _: &mut [f32]) {
+    unreachable!("the method does not apply")
+}
+
+/// Not called.
+pub(crate) fn weight_gradient(_: &Correlation, _: Products, _: Source<'_>, _: &[f32]) -> Vec<f32> {
+    unreachable!("the method does not apply")
+}
