@@ -102,7 +102,8 @@ pub(crate) fn input_gradient(
     }
     // Input voxels with the same remainder by the stride are reached by the same taps: each such class is a dense
     // correlation over the output gradients.
-    for class in classes(g.stride) {
+    let (mut plans, mut weights) = (Vec::new(), Vec::new());
+    for class in classes(std::array::from_fn(|a| g.stride[a].min(input.space[a]))) {
         let axes: [Axis; 3] = std::array::from_fn(|a| Axis::of(class[a], input.space[a], g, a));
         let plan = Correlation {
             input: output,
@@ -125,8 +126,11 @@ pub(crate) fn input_gradient(
             (k[0] * g.kernel[1] + k[1]) * g.kernel[2] + k[2]
         };
         let taps_of_class = (0..plan.taps.iter().product()).map(tap_of).collect();
-        let weights = Strided { values: weight, output: taps, input: ci * taps, taps: taps_of_class };
-        Prepared::with(products, &[plan], &weights, None).run(Source::plain(dy, channels), &mut dx, false);
+        weights.push(Strided { values: weight, output: taps, input: ci * taps, taps: taps_of_class });
+        plans.push(plan);
+    }
+    if !plans.is_empty() {
+        Prepared::with(products, &plans, &weights[..], None).run(Source::plain(dy, channels), &mut dx, false);
     }
     dx
 }
@@ -156,7 +160,7 @@ impl Axis {
     }
 }
 
-/// All offsets below the stride.
+/// All offsets below the stride or the size.
 fn classes(stride: [usize; 3]) -> impl Iterator<Item = [usize; 3]> {
     let [sz, sy, sx] = stride;
     (0..sz * sy * sx).map(move |i| [i / sx / sy, i / sx % sy, i % sx])

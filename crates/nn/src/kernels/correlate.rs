@@ -81,7 +81,7 @@ impl Products {
     }
 }
 
-/// One or more correlations over the same input boxes, with their weights as the kernels read them.
+/// One or more correlations over the same input, with their weights as the kernels read them.
 pub(crate) struct Prepared {
     isa: Isa,
     /// Products are rounded before they are added.
@@ -110,9 +110,13 @@ enum Method {
 impl Prepared {
     /// Prepares weights.
     ///
-    /// All parts have the input, the numbers of outputs, taps, strides and offsets of the first; they differ in where their
-    /// outputs lie.
-    pub(crate) fn new(parts: &[Correlation], weights: &impl Weights, bias: Option<&[f32]>) -> Self {
+    /// All parts have the input and the strides of the first; they differ in where their outputs lie, how many they are and what
+    /// they read.
+    pub(crate) fn new(
+        parts: &[Correlation],
+        weights: &(impl Weights + ?Sized),
+        bias: Option<&[f32]>,
+    ) -> Self {
         if let Some(thin) = Self::thin(parts, weights, bias) {
             return thin;
         }
@@ -120,7 +124,7 @@ impl Prepared {
         Self::f32(parts, weights, bias, grid)
     }
 
-    fn thin(parts: &[Correlation], weights: &impl Weights, bias: Option<&[f32]>) -> Option<Self> {
+    fn thin(parts: &[Correlation], weights: &(impl Weights + ?Sized), bias: Option<&[f32]>) -> Option<Self> {
         let ([plan], isa) = (parts, isa()) else { return None };
         let method = Method::Thin(Thin::of(plan, weights, isa)?);
         let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
@@ -130,10 +134,10 @@ impl Prepared {
     fn few(
         products: Products,
         parts: &[Correlation],
-        weights: &impl Weights,
+        weights: &(impl Weights + ?Sized),
         bias: Option<&[f32]>,
     ) -> Option<Self> {
-        let ([plan], Some(strided)) = (parts, weights.strided()) else { return None };
+        let ([plan], Some(strided)) = (parts, weights.strided(0)) else { return None };
         if !few::applies(plan, products, few::Pass::Prepared) || !few::lie_in_order(plan, strided) {
             return None;
         }
@@ -144,11 +148,11 @@ impl Prepared {
 
     fn f32(
         parts: &[Correlation],
-        weights: &impl Weights,
+        weights: &(impl Weights + ?Sized),
         bias: Option<&[f32]>,
         grid: Option<winograd::Grid>,
     ) -> Self {
-        let (isa, plan) = (isa(), &parts[0]);
+        let (isa, plan) = (isa(), &Correlation::reach(parts));
         let block = match &grid {
             Some(grid) => grid.block(),
             None => registers(plan, isa) * isa_lanes(isa),
@@ -174,7 +178,7 @@ impl Prepared {
     pub(crate) fn with(
         products: Products,
         parts: &[Correlation],
-        weights: &impl Weights,
+        weights: &(impl Weights + ?Sized),
         bias: Option<&[f32]>,
     ) -> Self {
         if let Some(few) = Self::few(products, parts, weights, bias) {
@@ -189,7 +193,12 @@ impl Prepared {
     }
 
     /// [`Prepared::new`] with products in bf16: by the processor's instructions for that if it has them.
-    fn bf16(parts: &[Correlation], weights: &impl Weights, bias: Option<&[f32]>, strict: bool) -> Self {
+    fn bf16(
+        parts: &[Correlation],
+        weights: &(impl Weights + ?Sized),
+        bias: Option<&[f32]>,
+        strict: bool,
+    ) -> Self {
         let isa = isa();
         let engine = engine().filter(|_| isa == Isa::Avx512);
         // There is nothing to save in bf16 where inputs are read once for a few outputs.
@@ -276,7 +285,7 @@ impl Prepared {
         out: &mut [f32],
         moments: bool,
     ) -> Vec<Moments> {
-        let (plan, block) = (&self.parts[0], weights[0].block);
+        let (plan, block) = (&Correlation::reach(&self.parts), weights[0].block);
         let boxes = Boxes::rows(plan, plan.output.channels.div_ceil(block));
         let shared = SharedOut(out.as_mut_ptr());
         let task = |task| {
@@ -284,10 +293,11 @@ impl Prepared {
             let channels = (blocks.end * block).min(plan.output.channels) - blocks.start * block;
             let mut own = vec![Moments::default(); if moments { channels } else { 0 }];
             with_slab(plan, &x, &region, |slab, shape| {
-                for (plan, weights) in self.parts.iter().zip(weights) {
-                    let blocks = blocks.clone();
-                    let separate = self.separate;
-                    let job = Job { plan, slab, shape, weights, separate, bias: &self.bias, region, blocks };
+                for (part, weights) in self.parts.iter().zip(weights) {
+                    let Some((region, first)) = plan.part(part, &region, shape) else { continue };
+                    let (slab, blocks, separate) = (&slab[first..], blocks.clone(), self.separate);
+                    let job =
+                        Job { plan: part, slab, shape, weights, separate, bias: &self.bias, region, blocks };
                     job.run(self.isa, shared, &mut own);
                 }
             });

@@ -14,8 +14,8 @@ pub(crate) trait Weights: Sync {
     /// The weight of a part, tap, input and output channel; taps are numbered z, y, x, x fastest.
     fn at(&self, part: usize, tap: usize, input: usize, output: usize) -> f32;
 
-    /// The same as distances in memory, if that is what they are.
-    fn strided(&self) -> Option<&Strided<'_>> {
+    /// Those of a part as distances in memory, if that is what they are.
+    fn strided(&self, _part: usize) -> Option<&Strided<'_>> {
         None
     }
 }
@@ -72,8 +72,19 @@ impl Weights for Strided<'_> {
         self.values[output * self.output + input * self.input + self.taps[tap]]
     }
 
-    fn strided(&self) -> Option<&Strided<'_>> {
+    fn strided(&self, _part: usize) -> Option<&Strided<'_>> {
         Some(self)
+    }
+}
+
+/// Each part with weights of its own.
+impl Weights for [Strided<'_>] {
+    fn at(&self, part: usize, tap: usize, input: usize, output: usize) -> f32 {
+        self[part].at(0, tap, input, output)
+    }
+
+    fn strided(&self, part: usize) -> Option<&Strided<'_>> {
+        Some(&self[part])
     }
 }
 
@@ -88,7 +99,7 @@ pub(crate) struct PackedWeights {
 pub(crate) fn pack_weights(
     plan: &Correlation,
     block: usize,
-    weights: &impl Weights,
+    weights: &(impl Weights + ?Sized),
     part: usize,
 ) -> PackedWeights {
     let taps: usize = plan.taps.iter().product();
@@ -116,7 +127,7 @@ const GATHERED: usize = 1 << 13;
 /// Weights of the output channels `lanes`, a few input channels at a time, as `[channel][tap][lane]` with `block` lanes, zero
 /// beyond the last; always an even number of channels but for the last of them.
 pub(crate) fn gather(
-    weights: &impl Weights,
+    weights: &(impl Weights + ?Sized),
     part: usize,
     taps: usize,
     channels: usize,
@@ -128,10 +139,10 @@ pub(crate) fn gather(
     let mut values = vec![0.0; together * taps * block];
     for start in (0..channels).step_by(together.max(1)) {
         let own = start..channels.min(start + together);
-        if let Some(from) = weights.strided() {
+        if let Some(from) = weights.strided(part) {
             from.prefetch(own.end..channels.min(own.end + together), lanes.clone());
         }
-        let turned = weights.strided().is_some_and(|from| {
+        let turned = weights.strided(part).is_some_and(|from| {
             own.clone().zip(values.chunks_exact_mut(taps * block)).all(|(channel, to)| {
                 let first = lanes.start * from.output + channel * from.input;
                 turn(&from.values[first..], from.output, lanes.len(), &from.taps, to, block)

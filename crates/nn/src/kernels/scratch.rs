@@ -95,7 +95,7 @@ mod tests {
         drop(first);
         assert_eq!(Scratch::<u16>::any(1_000_001).len(), 1_000_001);
         let zeros = Scratch::<u16>::zeros(1_000_002);
-        assert!(zeros.iter().all(|v| *v == 0) && zeros.as_ptr() as usize % ALIGN == 0);
+        assert!(zeros.iter().all(|v| *v == 0) && (zeros.as_ptr() as usize).is_multiple_of(ALIGN));
         // More than is kept goes back to the system.
         drop(Scratch::<f32>::any(KEPT / 4 + 1));
         assert!(f32::pool().lock().unwrap().iter().map(Vec::len).sum::<usize>() <= KEPT / 4);

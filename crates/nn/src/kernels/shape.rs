@@ -1,5 +1,7 @@
 //! Shapes of activations and convolutions.
 
+use super::source::{Region, SlabShape};
+
 /// Shape of a channels-last activation: batch, z, y, x, channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dims {
@@ -90,5 +92,27 @@ impl Correlation {
     /// Whether nothing is to be computed.
     pub(crate) fn is_empty(&self) -> bool {
         self.input.is_empty() || self.output.is_empty() || self.depth() == 0 || self.count.contains(&0)
+    }
+
+    /// What correlations over the same input with the same strides read together, and the most outputs of any of them.
+    pub(crate) fn reach(parts: &[Self]) -> Self {
+        let over = |f: &dyn Fn(&Self) -> isize, best: fn(isize, isize) -> isize| {
+            parts.iter().map(f).reduce(best).unwrap_or(0)
+        };
+        let offset = std::array::from_fn(|a| over(&|part| part.offset[a], isize::min));
+        let end = |a: usize| over(&|part| part.offset[a] + part.taps[a] as isize, isize::max);
+        let taps = std::array::from_fn(|a| (end(a) - offset[a]) as usize);
+        let count = std::array::from_fn(|a| over(&|part| part.count[a] as isize, isize::max) as usize);
+        Self { offset, taps, count, ..parts[0] }
+    }
+
+    /// The outputs of a part in a region of their reach, and where its first input lies in the region's slab.
+    pub(crate) fn part(&self, part: &Self, region: &Region, shape: SlabShape) -> Option<(Region, usize)> {
+        let count: [usize; 3] = std::array::from_fn(|a| {
+            part.count[a].min(region.start[a] + region.count[a]).saturating_sub(region.start[a])
+        });
+        let ahead: [usize; 3] = std::array::from_fn(|a| (part.offset[a] - self.offset[a]) as usize);
+        let first = ahead[0] * shape.plane + ahead[1] * shape.row + ahead[2] * self.input.channels;
+        (!count.contains(&0)).then_some((Region { count, ..*region }, first))
     }
 }

@@ -184,8 +184,19 @@ impl Correlation {
 
 /// Copies what a region reads into `slab`, with zeros outside of the input.
 pub(crate) fn fill_slab(plan: &Correlation, x: &Source<'_>, region: &Region, slab: &mut Vec<f32>) {
-    let shape = SlabShape::of(plan, region.count);
-    slab.resize(shape.planes * shape.plane, 0.0);
+    fill_rows(plan, region, slab, |voxel, to| x.copy_voxels(region.sample, voxel, plan.input.channels, to));
+}
+
+/// Fills `slab` with what a region reads: zeros outside of the input, inside what `copy` writes from a voxel on, counted over
+/// all samples.
+pub(crate) fn fill_rows<T: Copy + Default>(
+    plan: &Correlation,
+    region: &Region,
+    slab: &mut Vec<T>,
+    mut copy: impl FnMut(usize, &mut [T]),
+) {
+    let (shape, zero) = (SlabShape::of(plan, region.count), T::default());
+    slab.resize(shape.planes * shape.plane, zero);
     let ([nz, ny, nx], ci) = (plan.input.space, plan.input.channels);
     let first: [isize; 3] =
         std::array::from_fn(|a| (region.start[a] * plan.in_stride[a]) as isize + plan.offset[a]);
@@ -197,18 +208,20 @@ pub(crate) fn fill_slab(plan: &Correlation, x: &Source<'_>, region: &Region, sla
     let within = nx.saturating_sub(from).min(extent - before);
     for (i, plane) in slab.chunks_exact_mut(shape.plane).enumerate() {
         let Some(z) = inside(first[0] + i as isize, nz) else {
-            plane.fill(0.0);
+            plane.fill(zero);
             continue;
         };
         for (j, row) in plane.chunks_exact_mut(shape.row).enumerate() {
             let Some(y) = inside(first[1] + j as isize, ny) else {
-                row.fill(0.0);
+                row.fill(zero);
                 continue;
             };
-            row[..before * ci].fill(0.0);
+            row[..before * ci].fill(zero);
             let voxel = ((region.sample * nz + z) * ny + y) * nx + from;
-            x.copy_voxels(region.sample, voxel, ci, &mut row[before * ci..(before + within) * ci]);
-            row[(before + within) * ci..].fill(0.0);
+            if within > 0 {
+                copy(voxel, &mut row[before * ci..(before + within) * ci]);
+            }
+            row[(before + within) * ci..].fill(zero);
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Thin(Vec<f32>);
 
 impl Thin {
     /// The weights of a correlation, where the method applies.
-    pub(crate) fn of(plan: &Correlation, weights: &impl Weights, isa: Isa) -> Option<Self> {
+    pub(crate) fn of(plan: &Correlation, weights: &(impl Weights + ?Sized), isa: Isa) -> Option<Self> {
         let (ci, co) = (plan.input.channels, plan.output.channels);
         let taps: usize = plan.taps.iter().product();
         if isa != Isa::Avx512 || co > MOST || plan.is_empty() || !ci.is_multiple_of(LANES) {

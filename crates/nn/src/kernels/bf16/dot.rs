@@ -3,10 +3,13 @@
 
 use std::arch::x86_64::*;
 
-use super::prepared::{BLOCK, Block, Kernel, VOXELS};
+use super::prepared::{BLOCK, Block, Kernel, Target, VOXELS};
 
 /// Voxels whose sums are kept in registers.
 const MOST: usize = 12;
+
+/// No bias.
+pub(crate) static NONE: [f32; BLOCK] = [0.0; BLOCK];
 
 /// The instruction `vdpbf16ps`.
 pub(super) struct Dot;
@@ -14,38 +17,46 @@ pub(super) struct Dot;
 // SAFETY: `Kernel` demands the instructions of the caller.
 unsafe impl Kernel for Dot {
     #[inline(always)]
-    unsafe fn products(&mut self, block: &Block, out: &mut [f32; VOXELS * BLOCK]) {
+    unsafe fn products(&mut self, block: &Block, out: &Target) {
         // SAFETY: the caller's.
-        unsafe { products(block, out.as_mut_ptr()) };
+        unsafe {
+            if out.lanes == BLOCK {
+                products(block, out.first, out.step, out.bias);
+            } else {
+                let mut sums = [0.0; VOXELS * BLOCK];
+                products(block, sums.as_mut_ptr(), BLOCK, NONE.as_ptr());
+                out.write(&sums, block.voxels);
+            }
+        }
     }
 }
 
-/// `out[voxel][channel] = Σ x · w` for the voxels of the block, any number of them.
+/// `out[voxel · step + channel] = bias[channel] + Σ x · w` for the voxels of the block, any number of them.
 ///
 /// # Safety
-/// The processor has AVX512-BF16; runs and weights can be read, `BLOCK` outputs per voxel written.
+/// The processor has AVX512-BF16; runs, weights and `BLOCK` values of bias can be read, `BLOCK` outputs per voxel written.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(crate) unsafe fn products(block: &Block, out: *mut f32) {
+pub(crate) unsafe fn products(block: &Block, out: *mut f32, step: usize, bias: *const f32) {
     let parts = block.voxels.div_ceil(MOST);
     let mut first = 0;
     for part in 0..parts {
         let n = block.voxels / parts + usize::from(part < block.voxels % parts);
         // SAFETY: the caller's.
         unsafe {
-            let out = out.add(first * BLOCK);
+            let out = out.add(first * step);
             match n {
-                1 => some::<1>(block, first, out),
-                2 => some::<2>(block, first, out),
-                3 => some::<3>(block, first, out),
-                4 => some::<4>(block, first, out),
-                5 => some::<5>(block, first, out),
-                6 => some::<6>(block, first, out),
-                7 => some::<7>(block, first, out),
-                8 => some::<8>(block, first, out),
-                9 => some::<9>(block, first, out),
-                10 => some::<10>(block, first, out),
-                11 => some::<11>(block, first, out),
-                _ => some::<12>(block, first, out),
+                1 => some::<1>(block, first, out, step, bias),
+                2 => some::<2>(block, first, out, step, bias),
+                3 => some::<3>(block, first, out, step, bias),
+                4 => some::<4>(block, first, out, step, bias),
+                5 => some::<5>(block, first, out, step, bias),
+                6 => some::<6>(block, first, out, step, bias),
+                7 => some::<7>(block, first, out, step, bias),
+                8 => some::<8>(block, first, out, step, bias),
+                9 => some::<9>(block, first, out, step, bias),
+                10 => some::<10>(block, first, out, step, bias),
+                11 => some::<11>(block, first, out, step, bias),
+                _ => some::<12>(block, first, out, step, bias),
             }
         }
         first += n;
@@ -53,10 +64,10 @@ pub(crate) unsafe fn products(block: &Block, out: *mut f32) {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn some<const N: usize>(block: &Block, first: usize, out: *mut f32) {
+unsafe fn some<const N: usize>(block: &Block, first: usize, out: *mut f32, step: usize, bias: *const f32) {
     // SAFETY: the runs, weights and outputs are those of the block.
     unsafe {
-        let mut sums = [[_mm512_setzero_ps(); 2]; N];
+        let mut sums = [[_mm512_loadu_ps(bias), _mm512_loadu_ps(bias.add(16))]; N];
         let mut w = block.w;
         for tap in 0..block.taps[0] * block.taps[1] {
             let (tz, ty) = (tap / block.taps[1], tap % block.taps[1]);
@@ -74,8 +85,8 @@ unsafe fn some<const N: usize>(block: &Block, first: usize, out: *mut f32) {
             }
         }
         for (v, sums) in sums.iter().enumerate() {
-            _mm512_storeu_ps(out.add(v * BLOCK), sums[0]);
-            _mm512_storeu_ps(out.add(v * BLOCK + 16), sums[1]);
+            _mm512_storeu_ps(out.add(v * step), sums[0]);
+            _mm512_storeu_ps(out.add(v * step + 16), sums[1]);
         }
     }
 }

@@ -17,7 +17,7 @@ mod prepared;
 mod tiles;
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use dot::products as dot_products;
+pub(crate) use dot::{NONE, products as dot_products};
 pub use engine::has_amx;
 pub(crate) use engine::{Engine, engine};
 pub(crate) use outer::outer;

@@ -15,7 +15,7 @@ use super::super::scratch::Scratch;
 use super::super::shape::Correlation;
 use super::super::source::{Region, SlabShape, Source, fill_slab};
 use super::engine::Engine;
-use super::prepared::{BLOCK, Block, ByTiles, Kernel, VOXELS, round_all};
+use super::prepared::{BLOCK, Block, ByTiles, Kernel, Target, VOXELS, round_all};
 use super::tiles::{ROWS, Tiles};
 
 /// Voxels that are summed over in one run, where there are as many.
@@ -126,7 +126,7 @@ impl Sweep<'_> {
                 Engine::Dot => self.products_dot(inputs, gradients, sums),
                 #[cfg(test)]
                 Engine::Emulated => {
-                    let mut kernel = ByTiles(super::tiles::Emulated::begin());
+                    let mut kernel = ByTiles::new(super::tiles::Emulated::begin());
                     self.products(&mut kernel, inputs, gradients, sums);
                 }
                 #[cfg(not(target_arch = "x86_64"))]
@@ -140,9 +140,9 @@ impl Sweep<'_> {
     unsafe fn products_amx(&self, inputs: &[u16], gradients: &[u16], sums: &mut [f32]) {
         // SAFETY: the caller's.
         unsafe {
-            let mut kernel = ByTiles(super::amx::Amx::begin());
+            let mut kernel = ByTiles::new(super::amx::Amx::begin());
             self.products(&mut kernel, inputs, gradients, sums);
-            kernel.0.end();
+            kernel.tiles.end();
         }
     }
 
@@ -254,8 +254,11 @@ impl Sweep<'_> {
                         w: gradients[block * planes * pairs * 2 * BLOCK..].as_ptr(),
                         voxels: count,
                     };
-                    // SAFETY: the caller's.
-                    unsafe { kernel.products(&run, &mut out) };
+                    let none = [0.0; BLOCK];
+                    let target =
+                        Target { first: out.as_mut_ptr(), step: BLOCK, lanes: BLOCK, bias: none.as_ptr() };
+                    // SAFETY: the caller's; there is room for `VOXELS` rows.
+                    unsafe { kernel.products(&run, &target) };
                     let row = tap * self.channels.len() + channel;
                     for (i, out) in out.chunks_exact(BLOCK).take(count).enumerate() {
                         let sums = &mut sums[(row + i) * self.padded + block * BLOCK..][..BLOCK];

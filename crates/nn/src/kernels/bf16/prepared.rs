@@ -12,7 +12,7 @@ use super::super::moments::{BlockSums, Moments, RUN};
 use super::super::pack::{Weights, gather};
 use super::super::scratch::Scratch;
 use super::super::shape::Correlation;
-use super::super::source::{Region, SlabShape, Source, fill_slab};
+use super::super::source::{Region, SlabShape, Source, fill_rows};
 use super::engine::Engine;
 use super::round;
 use super::tiles::{ROWS, Tiles};
@@ -41,24 +41,68 @@ pub(crate) struct Block {
     pub(crate) voxels: usize,
 }
 
+/// Where the sums of a block go.
+pub(super) struct Target {
+    /// The first channel of the first voxel.
+    pub(super) first: *mut f32,
+    /// Values from voxel to voxel.
+    pub(super) step: usize,
+    /// Channels that are wanted.
+    pub(super) lanes: usize,
+    /// What is added to the sums, [`BLOCK`] values.
+    pub(super) bias: *const f32,
+}
+
+impl Target {
+    /// Adds the bias to sums, `BLOCK` for each voxel, and writes them.
+    ///
+    /// # Safety
+    /// The target has room for `voxels` voxels.
+    #[inline(always)]
+    pub(super) unsafe fn write(&self, sums: &[f32; VOXELS * BLOCK], voxels: usize) {
+        for (v, sums) in sums.chunks_exact(BLOCK).take(voxels).enumerate() {
+            // SAFETY: the caller's.
+            let (to, bias) = unsafe {
+                let to = self.first.add(v * self.step);
+                (
+                    std::slice::from_raw_parts_mut(to, self.lanes),
+                    std::slice::from_raw_parts(self.bias, self.lanes),
+                )
+            };
+            for ((to, sum), bias) in to.iter_mut().zip(sums).zip(bias) {
+                *to = sum + bias;
+            }
+        }
+    }
+}
+
 /// Something that multiplies.
 ///
 /// # Safety
-/// `products` is called where the processor has the instructions, with a block whose runs can be read for all voxels of whole
+/// `products` is called with a target that has room for the block's voxels, where the processor has the instructions, with a block whose runs can be read for all voxels of whole
 /// groups of [`ROWS`], whose weights are packed in the same number of pairs, for tiles a multiple of [`ROWS`].
 pub(super) unsafe trait Kernel {
-    /// `out[voxel][channel] = Σ x · w` for the voxels of the block.
-    unsafe fn products(&mut self, block: &Block, out: &mut [f32; VOXELS * BLOCK]);
+    /// `out[voxel][channel] = bias[channel] + Σ x · w` for the voxels of the block.
+    unsafe fn products(&mut self, block: &Block, out: &Target);
 }
 
 /// Products by tiles: 2×2 tiles of sums, two of voxels, two of weights.
-pub(super) struct ByTiles<T: Tiles>(pub(super) T);
+pub(super) struct ByTiles<T: Tiles> {
+    pub(super) tiles: T,
+    sums: [f32; VOXELS * BLOCK],
+}
+
+impl<T: Tiles> ByTiles<T> {
+    pub(super) fn new(tiles: T) -> Self {
+        Self { tiles, sums: [0.0; VOXELS * BLOCK] }
+    }
+}
 
 // SAFETY: reads the runs and weights of the block in whole tiles.
 unsafe impl<T: Tiles> Kernel for ByTiles<T> {
     #[inline(always)]
-    unsafe fn products(&mut self, block: &Block, out: &mut [f32; VOXELS * BLOCK]) {
-        let (tiles, both) = (&mut self.0, block.voxels > ROWS);
+    unsafe fn products(&mut self, block: &Block, target: &Target) {
+        let (tiles, both) = (&mut self.tiles, block.voxels > ROWS);
         let (stride, width) = (2 * block.step, 4 * BLOCK);
         // SAFETY: the caller's.
         unsafe {
@@ -85,13 +129,14 @@ unsafe impl<T: Tiles> Kernel for ByTiles<T> {
                     w = w.add(ROWS * width);
                 }
             }
-            let out = out.as_mut_ptr().cast::<u8>();
+            let out = self.sums.as_mut_ptr().cast::<u8>();
             tiles.store::<0>(out, width);
             tiles.store::<1>(out.add(64), width);
             if both {
                 tiles.store::<2>(out.add(ROWS * width), width);
                 tiles.store::<3>(out.add(ROWS * width + 64), width);
             }
+            target.write(&self.sums, block.voxels);
         }
     }
 }
@@ -101,8 +146,8 @@ unsafe impl<T: Tiles> Kernel for ByTiles<T> {
 pub(crate) struct Bf16Prepared {
     engine: Engine,
     parts: Vec<Correlation>,
-    weights: Vec<Scratch<u16>>,
-    pairs: usize,
+    /// Of each part, and the pairs of its runs.
+    weights: Vec<(Scratch<u16>, usize)>,
     /// Zero beyond the last channel.
     bias: Vec<f32>,
 }
@@ -111,42 +156,46 @@ impl Bf16Prepared {
     pub(crate) fn new(
         engine: Engine,
         parts: &[Correlation],
-        weights: &impl Weights,
+        weights: &(impl Weights + ?Sized),
         bias: Option<&[f32]>,
     ) -> Self {
         let plan = &parts[0];
         let multiple = if engine == Engine::Dot { 1 } else { ROWS };
-        let run = plan.taps[2] * plan.input.channels;
-        let pairs = run.div_ceil(2).next_multiple_of(multiple);
-        let pack = |part| pack(plan, pairs, weights, part);
+        let pack = |part: usize| {
+            let run = parts[part].taps[2] * plan.input.channels;
+            let pairs = run.div_ceil(2).next_multiple_of(multiple);
+            (pack(&parts[part], pairs, weights, part), pairs)
+        };
         let mut padded = vec![0.0; plan.output.channels.next_multiple_of(BLOCK)];
         if let Some(bias) = bias {
             padded[..bias.len()].copy_from_slice(bias);
         }
         let weights = (0..parts.len()).map(pack).collect();
-        Self { engine, parts: parts.to_vec(), weights, pairs, bias: padded }
+        Self { engine, parts: parts.to_vec(), weights, bias: padded }
     }
 
     /// See [`super::super::correlate::Prepared::run`]; the shapes have been checked there.
     pub(crate) fn run(&self, x: Source<'_>, out: &mut [f32], moments: bool) -> Vec<Moments> {
-        let plan = &self.parts[0];
+        let plan = &Correlation::reach(&self.parts);
         let boxes = Boxes::rows(plan, plan.output.channels.div_ceil(BLOCK));
         let shared = SharedOut(out.as_mut_ptr());
         let step = plan.in_stride[2] * plan.input.channels;
+        let most = self.weights.iter().map(|(_, pairs)| *pairs).max().unwrap_or(0);
         let task = |task| {
             let (region, blocks) = boxes.task(task);
             let channels = (blocks.end * BLOCK).min(plan.output.channels) - blocks.start * BLOCK;
             let mut own = vec![Moments::default(); if moments { channels } else { 0 }];
             SLABS.with_borrow_mut(|(values, slab)| {
-                fill_slab(plan, &x, &region, values);
+                let shape = SlabShape::of(plan, region.count);
+                fill_rounded(plan, &x, &region, values, slab);
                 // Whole tiles read past the last voxel and the end of the last run.
-                slab.resize(values.len() + VOXELS * step + 2 * self.pairs, 0);
-                round_all(values, slab);
-                slab[values.len()..].fill(0);
-                for (plan, weights) in self.parts.iter().zip(&self.weights) {
-                    let shape = SlabShape::of(plan, region.count);
-                    let (blocks, pairs, bias) = (blocks.clone(), self.pairs, &self.bias[..]);
-                    let job = Job { plan, slab, shape, weights, pairs, bias, region, blocks };
+                slab.resize(shape.planes * shape.plane + VOXELS * step + 2 * most, 0);
+                slab[shape.planes * shape.plane..].fill(0);
+                for (part, (weights, pairs)) in self.parts.iter().zip(&self.weights) {
+                    let Some((region, first)) = plan.part(part, &region, shape) else { continue };
+                    let (slab, blocks, pairs, bias) =
+                        (&slab[first..], blocks.clone(), *pairs, &self.bias[..]);
+                    let job = Job { plan: part, slab, shape, weights, pairs, bias, region, blocks };
                     job.run(self.engine, shared, &mut own);
                 }
             });
@@ -155,6 +204,25 @@ impl Bf16Prepared {
         let tasks: Vec<_> = (0..boxes.tasks()).into_par_iter().with_max_len(1).map(task).collect();
         if moments { boxes.join(plan.output.channels, BLOCK, &tasks) } else { Vec::new() }
     }
+}
+
+/// [`super::super::source::fill_slab`] with values rounded to bf16; `row` is for values that go through a map.
+fn fill_rounded(
+    plan: &Correlation,
+    x: &Source<'_>,
+    region: &Region,
+    row: &mut Vec<f32>,
+    slab: &mut Vec<u16>,
+) {
+    let ci = plan.input.channels;
+    fill_rows(plan, region, slab, |voxel, to| {
+        if x.is_plain(ci) {
+            return round_all(&x.values[voxel * ci..][..to.len()], to);
+        }
+        row.resize(to.len(), 0.0);
+        x.copy_voxels(region.sample, voxel, ci, row);
+        round_all(row, to);
+    });
 }
 
 /// Rounds values to bf16.
@@ -179,7 +247,7 @@ pub(crate) fn round_pairs(even: &[f32], odd: &[f32], to: &mut [u16]) {
     }
 }
 
-fn pack(plan: &Correlation, pairs: usize, weights: &impl Weights, part: usize) -> Scratch<u16> {
+fn pack(plan: &Correlation, pairs: usize, weights: &(impl Weights + ?Sized), part: usize) -> Scratch<u16> {
     let (ci, co) = (plan.input.channels, plan.output.channels);
     let ([tz, ty, tx], size) = (plan.taps, pairs * 2 * BLOCK);
     let taps = tz * ty * tx;
@@ -238,7 +306,7 @@ impl Job<'_> {
                 Engine::Dot => self.run_dot(out, moments),
                 #[cfg(test)]
                 Engine::Emulated => {
-                    self.rows(&mut ByTiles(super::tiles::Emulated::begin()), out, moments);
+                    self.rows(&mut ByTiles::new(super::tiles::Emulated::begin()), out, moments);
                 }
                 #[cfg(not(target_arch = "x86_64"))]
                 _ => unreachable!("no engine is found on other processors"),
@@ -251,9 +319,9 @@ impl Job<'_> {
     unsafe fn run_amx(&self, out: SharedOut, moments: &mut [Moments]) {
         // SAFETY: the caller's.
         unsafe {
-            let mut kernel = ByTiles(super::amx::Amx::begin());
+            let mut kernel = ByTiles::new(super::amx::Amx::begin());
             self.rows(&mut kernel, out, moments);
-            kernel.0.end();
+            kernel.tiles.end();
         }
     }
 
@@ -310,8 +378,7 @@ impl Job<'_> {
         let (plan, ci, shape) = (self.plan, self.plan.input.channels, self.shape);
         let taps = [plan.taps[0], plan.taps[1]];
         let weights = taps[0] * taps[1] * self.pairs * 2 * BLOCK;
-        let bias = &self.bias[number * BLOCK..][..lanes];
-        let mut products = [0.0f32; VOXELS * BLOCK];
+        let (bias, out_step) = (self.bias[number * BLOCK..][..BLOCK].as_ptr(), plan.out_step[2] * plan.pitch);
         for mx in (0..self.region.count[2]).step_by(VOXELS) {
             let voxels = VOXELS.min(self.region.count[2] - mx);
             let row = mz * plan.in_stride[0] * shape.plane + my * plan.in_stride[1] * shape.row;
@@ -328,14 +395,8 @@ impl Job<'_> {
             };
             // SAFETY: the caller's; the slab goes on behind its last voxel for what whole tiles read.
             unsafe {
-                kernel.products(&block, &mut products);
-                for (v, sums) in products.chunks_exact(BLOCK).take(voxels).enumerate() {
-                    let to = target.add((mx + v) * plan.out_step[2] * plan.pitch);
-                    let to = std::slice::from_raw_parts_mut(to, lanes);
-                    for i in 0..lanes {
-                        to[i] = sums[i] + bias[i];
-                    }
-                }
+                let first = target.add(mx * out_step);
+                kernel.products(&block, &Target { first, step: out_step, lanes, bias });
             }
         }
     }

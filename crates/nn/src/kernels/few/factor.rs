@@ -93,7 +93,8 @@ unsafe impl Factor for u16 {
     #[inline(always)]
     unsafe fn multiply(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
         // SAFETY: 512 bits either way, without invalid patterns.
-        unsafe { _mm512_dpbf16_ps(sum, std::mem::transmute(a), std::mem::transmute(b)) }
+        let pairs = |v: __m512i| unsafe { std::mem::transmute::<__m512i, __m512bh>(v) };
+        unsafe { _mm512_dpbf16_ps(sum, pairs(a), pairs(b)) }
     }
     #[inline(always)]
     unsafe fn load_some(p: *const u16, count: usize) -> __m512i {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::super::bf16::{BLOCK, Block, dot_products};
+use super::super::bf16::{BLOCK, Block, NONE, dot_products};
 use super::super::correlate::SharedOut;
 use super::super::moments::{BlockSums, Moments, RUN};
 use super::super::simd::Simd;
@@ -161,7 +161,7 @@ unsafe impl Multiply<super::super::simd::x86::Avx512> for u16 {
         let block =
             Block { x, step, row: 0, plane, taps: [rows.taps, 1], pairs: rows.ci / 2, w, voxels: tiles };
         // SAFETY: the caller's.
-        unsafe { dot_products(&block, out) };
+        unsafe { dot_products(&block, out, BLOCK, NONE.as_ptr()) };
     }
 }
 

@@ -13,7 +13,7 @@ type Lanes<const L: usize> = [f32; L];
 
 /// Weights as `[block of output channels][point][tap along z][input
 /// channel][lane]`.
-pub(crate) fn transform_weights(grid: &Grid, weights: &impl Weights) -> Scratch<f32> {
+pub(crate) fn transform_weights(grid: &Grid, weights: &(impl Weights + ?Sized)) -> Scratch<f32> {
     let (taps, [ci, co]) = (grid.plan.taps[0], grid.channels());
     let block = grid.block();
     let mut data = Scratch::any(co / block * POINTS * taps * ci * block);
@@ -31,7 +31,7 @@ pub(crate) fn transform_weights(grid: &Grid, weights: &impl Weights) -> Scratch<
 }
 
 /// [`transform_weights`] rounded to bf16: `[block of output channels][point][tap along z][pair of input channels][lane][2]`.
-pub(crate) fn transform_weights_half(grid: &Grid, weights: &impl Weights) -> Scratch<u16> {
+pub(crate) fn transform_weights_half(grid: &Grid, weights: &(impl Weights + ?Sized)) -> Scratch<u16> {
     let (taps, [ci, co]) = (grid.plan.taps[0], grid.channels());
     let block = grid.block();
     let mut data = Scratch::any(co / block * POINTS * taps * ci * block);
