@@ -4,11 +4,13 @@ use rayon::prelude::*;
 
 use super::correlate::{Prepared, Products};
 use super::few::{self, Pass};
+use super::isa::isa;
 use super::moments::Moments;
 use super::outer::outer_with;
 use super::pack::Strided;
 use super::shape::{ConvGeometry, Correlation, Dims};
 use super::source::Source;
+use super::thin;
 use super::turn::turn_back;
 
 fn output_dims(input: Dims, channels: usize, g: &ConvGeometry) -> Dims {
@@ -93,9 +95,12 @@ pub(crate) fn input_gradient(
 ) -> Vec<f32> {
     assert_eq!(dy.len(), output_dims(input, channels, g).len());
     let output = output_dims(input, channels, g);
-    let mut dx = zeros(input.len());
     let (ci, taps) = (input.channels, g.taps());
     let forward = forward_plan(input, channels, g);
+    if products != Products::Direct && thin::is_head(&forward, isa()) {
+        return thin::head_input_gradient(&forward, dy, weight);
+    }
+    let mut dx = zeros(input.len());
     if few::applies(&forward, products, Pass::Backward) {
         few::input_gradient(&forward, products, dy, weight, &mut dx);
         return dx;
@@ -191,6 +196,9 @@ pub(crate) fn weight_gradient(
     let plan = forward_plan(input, channels, g);
     if few::applies(&plan, products, Pass::Backward) {
         return few::weight_gradient(&plan, products, x, dy);
+    }
+    if products != Products::Direct && thin::is_head(&plan, isa()) {
+        return thin::head_weight_gradient(&plan, x, dy);
     }
     let sums = outer_with(products, &plan, x, dy);
     let (ci, taps) = (input.channels, g.taps());

@@ -71,6 +71,33 @@ pub(crate) mod x86 {
         }
     }
 
+    /// The sums over the lanes of sixteen registers.
+    ///
+    /// # Safety
+    /// The processor has AVX-512F.
+    #[inline(always)]
+    pub(crate) unsafe fn totals(v: [__m512; 16]) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            let zero = _mm512_setzero_ps();
+            // Within 128 bits: pairs, then fours; then the quarters.
+            let mut two = [zero; 8];
+            for i in 0..8 {
+                let (a, b) = (v[2 * i], v[2 * i + 1]);
+                two[i] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            }
+            let mut four = [zero; 4];
+            for i in 0..4 {
+                let (a, b) = (_mm512_castps_pd(two[2 * i]), _mm512_castps_pd(two[2 * i + 1]));
+                let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+                four[i] = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+            }
+            let fold =
+                |a, b| _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+            fold(fold(four[0], four[1]), fold(four[2], four[3]))
+        }
+    }
+
     /// 8 lanes of AVX2 with FMA.
     #[derive(Clone, Copy)]
     pub(crate) struct Avx2;

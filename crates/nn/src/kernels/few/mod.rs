@@ -35,6 +35,8 @@ pub(crate) enum Pass {
 
 /// Weights from which on it matters.
 const WEIGHTS: usize = 1 << 17;
+/// Weights that are more than a last level cache holds once they were put in order.
+const MANY_WEIGHTS: usize = 4 << 20;
 /// Channels whose gradients a task makes.
 const CHANNELS: usize = 16;
 /// Output channels of a task.
@@ -51,8 +53,8 @@ pub(crate) fn applies(plan: &Correlation, products: Products, pass: Pass) -> boo
     isa() == Isa::Avx512
         && dense
         && !plan.is_empty()
-        && outputs <= most(products, pass)
         && plan.depth() * plan.output.channels >= WEIGHTS
+        && outputs <= most(plan, products, pass)
         && match products {
             Products::Fast => true,
             Products::Direct => false,
@@ -61,9 +63,11 @@ pub(crate) fn applies(plan: &Correlation, products: Products, pass: Pass) -> boo
 }
 
 /// Outputs up to which the method was found to be faster than Winograd's filtering and register blocks.
-fn most(products: Products, pass: Pass) -> usize {
+fn most(plan: &Correlation, products: Products, pass: Pass) -> usize {
     match pass {
         Pass::Prepared => 64,
+        // Put in order, so many weights are more than a last level cache holds.
+        Pass::Forward if plan.depth() * plan.output.channels > MANY_WEIGHTS => 600,
         Pass::Forward => 200,
         Pass::Backward if matches!(products, Products::Fast | Products::Direct) => 600,
         Pass::Backward => 1300,
