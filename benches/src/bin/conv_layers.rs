@@ -13,7 +13,7 @@ use nnunet::nn::kernels::Convolution;
 use nnunet_benches::{Layer, Net, numbers};
 
 /// How long each layer runs before its time is taken.
-const AWAKE: Duration = Duration::from_millis(60);
+const AWAKE: Duration = Duration::from_millis(150);
 
 fn main() -> anyhow::Result<()> {
     let argument = |n: usize| std::env::args().nth(n);
