@@ -4,6 +4,10 @@ use nnunet::nn::Precision;
 use nnunet::nn::kernels::{ConvGeometry, Dims, TransposedConvolution};
 use nnunet::plan::{NetworkKind, NetworkSpec, NormSpec};
 
+/// The allocator of the program `nnunet`, with what it keeps in training.
+#[global_allocator]
+static ALLOCATOR: nnunet::nn::RecyclingAllocator = nnunet::nn::RecyclingAllocator::new(1 << 30);
+
 /// A network with the patch and batch that it is measured with.
 #[derive(Debug, Clone)]
 pub struct Net {

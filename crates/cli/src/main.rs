@@ -14,6 +14,10 @@ use clap::Parser;
 use args::Cli;
 use ui::Ui;
 
+/// Keeps nothing until a command asks for it.
+#[global_allocator]
+static ALLOCATOR: nnunet::nn::RecyclingAllocator = nnunet::nn::RecyclingAllocator::new(0);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.global.quiet, cli.global.verbose);

@@ -22,7 +22,7 @@ fn a_block_of_about_the_size_is_used_again_and_zeroed_where_asked() {
     let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let first = black_box(vec![7u8; 5_000_000]);
     let start = place(&first);
-    assert_eq!(start % 64, 0);
+    assert_eq!(start % 16, 0);
     drop(first);
     let second = black_box(vec![0u8; 5_010_000]);
     assert_eq!(place(&second), start);
@@ -81,4 +81,21 @@ fn no_more_than_the_limit_is_kept() {
     assert!(resident() < before + LIMIT + (32 << 20));
     drop(black_box(vec![1u8; 2 * LIMIT]));
     assert!(resident() < before + LIMIT + (32 << 20));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_lower_limit_gives_back_what_is_kept() {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    ALLOCATOR.set_limit(0);
+    let before = resident();
+    let fill = || drop(black_box(vec![1u8; LIMIT / 2]));
+    fill();
+    assert!(resident() < before + LIMIT / 4);
+    ALLOCATOR.set_limit(LIMIT);
+    fill();
+    assert!(resident() >= before + LIMIT / 4);
+    ALLOCATOR.set_limit(1 << 20);
+    assert!(resident() < before + LIMIT / 4);
+    ALLOCATOR.set_limit(LIMIT);
 }

@@ -17,7 +17,13 @@ use crate::commands::evaluate::print_scores;
 use crate::commands::{device_spec, project};
 use crate::ui::{Stage, Ui};
 
+/// Bytes of activations that are kept for the next ones: mapping memory anew costs up to a third of an iteration.
+const KEPT: usize = 1 << 30;
+/// The same where memory is worth more than time.
+const KEPT_RECOMPUTING: usize = 1 << 28;
+
 pub(crate) fn train(args: &TrainArgs, folders: &Folders, ui: Ui) -> Result<()> {
+    crate::ALLOCATOR.set_limit(if args.recompute { KEPT_RECOMPUTING } else { KEPT });
     let stop = StopToken::default();
     stop_on_interrupt(stop.clone())?;
     let work = |cluster: &Cluster, device| train_share(args, folders, ui, (cluster, &stop), device);

@@ -2,12 +2,13 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Blocks from this size on are kept.
 const BIG: usize = 1 << 20;
-/// Alignment of big blocks: that of the widest register.
-const ALIGN: usize = 64;
+/// Alignment of big blocks: what the system's allocator gives without being asked, so that its fresh zeros cost nothing.
+const ALIGN: usize = 16;
 /// Most blocks that are kept at a time.
 const SLOTS: usize = 128;
 
@@ -31,7 +32,7 @@ const SLOTS: usize = 128;
 /// At most the given number of bytes is kept; the blocks that wait longest go first. Small blocks are the system's.
 pub struct RecyclingAllocator {
     kept: Mutex<Kept>,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl std::fmt::Debug for RecyclingAllocator {
@@ -85,7 +86,27 @@ impl RecyclingAllocator {
     /// An allocator that keeps at most `limit` bytes of free blocks.
     pub const fn new(limit: usize) -> Self {
         let none = Block { start: std::ptr::null_mut(), size: 0 };
-        Self { kept: Mutex::new(Kept { blocks: [none; SLOTS], count: 0, bytes: 0 }), limit }
+        Self {
+            kept: Mutex::new(Kept { blocks: [none; SLOTS], count: 0, bytes: 0 }),
+            limit: AtomicUsize::new(limit),
+        }
+    }
+
+    /// Keeps at most `limit` bytes of free blocks from now on; those that wait longest go until no more are kept.
+    ///
+    /// A program whose commands differ begins with 0, which keeps nothing, and raises it where activations come and go.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+        loop {
+            let oldest = {
+                let mut kept = self.kept();
+                if kept.bytes <= limit {
+                    return;
+                }
+                kept.remove(0)
+            };
+            release(oldest);
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -94,13 +115,14 @@ impl RecyclingAllocator {
 
     /// Keeps a free block; those that wait longest give way.
     fn keep(&self, block: Block) {
-        if block.size > self.limit {
+        let limit = self.limit.load(Ordering::Relaxed);
+        if block.size > limit {
             return release(block);
         }
         loop {
             let oldest = {
                 let mut kept = self.kept();
-                if kept.count < SLOTS && kept.bytes + block.size <= self.limit {
+                if kept.count < SLOTS && kept.bytes + block.size <= limit {
                     let count = kept.count;
                     kept.blocks[count] = block;
                     kept.count += 1;
