@@ -6,7 +6,7 @@ use nnunet::plan::{NetworkKind, NetworkSpec, NormSpec};
 
 /// The allocator of the program `nnunet`, with what it keeps in training.
 #[global_allocator]
-static ALLOCATOR: nnunet::nn::RecyclingAllocator = nnunet::nn::RecyclingAllocator::new(1 << 30);
+pub static ALLOCATOR: nnunet::nn::RecyclingAllocator = nnunet::nn::RecyclingAllocator::new(1 << 30);
 
 /// A network with the patch and batch that it is measured with.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use nnunet::nn::{Parameters, Precision, UNet};
 use nnunet::train::{DeepLoss, LossRules, Sgd, SgdConfig, Targets};
-use nnunet_benches::{Net, peak_memory};
+use nnunet_benches::{ALLOCATOR, Net, peak_memory};
 
 fn main() -> anyhow::Result<()> {
     let argument = |n: usize| std::env::args().nth(n);
@@ -29,10 +29,15 @@ fn main() -> anyhow::Result<()> {
     if let Some(threads) = variable("THREADS")? {
         nnunet::set_threads(threads)?;
     }
+    let recompute = variable("RECOMPUTE")?.unwrap_or(0) != 0;
+    if recompute {
+        // As the program does.
+        ALLOCATOR.set_limit(1 << 28);
+    }
     let parameters = Parameters::new(&net.spec, 1, net.classes, 0, &Device::Cpu)?;
     let network = UNet::new(&net.spec, 1, net.classes, &parameters)?
         .with_precision(variable("PRECISION")?.unwrap_or(Precision::F32))
-        .with_recomputation(variable("RECOMPUTE")?.unwrap_or(0) != 0);
+        .with_recomputation(recompute);
     iterate(&net, &parameters, &network, iterations)?;
     eprintln!("peak memory {} MB", peak_memory());
     Ok(())
