@@ -13,6 +13,8 @@ use nnunet::nn::{Executor, Parameters, Precision, UNet};
 use nnunet_benches::{Net, peak_memory};
 
 fn main() -> anyhow::Result<()> {
+    // As `nnunet predict` does.
+    nnunet_benches::ALLOCATOR.set_limit(0);
     let argument = |n: usize| std::env::args().nth(n);
     let size: usize = argument(2).map_or(Ok(128), |n| n.parse())?;
     let precision: Precision = std::env::var("PRECISION").map_or(Ok(Precision::F32), |text| text.parse())?;
