@@ -40,21 +40,26 @@ def theirs(layer, dtype, layout):
     weight = torch.rand(outputs, inputs, kernel, kernel, kernel).to(dtype).to(memory_format=layout)
     gradient = torch.rand_like(torch.conv3d(image, weight, None, stride, pad))
 
+    def forward():
+        torch.conv3d(image, weight, None, stride, pad)
+
+    def backward():
+        torch.ops.aten.convolution_backward(
+            gradient, image, weight, None, [stride] * 3, [pad] * 3, [1] * 3, False, [0] * 3, 1, [True, True, False])
+
+    def seconds(what):
+        begun = time.perf_counter()
+        what()
+        return time.perf_counter() - begun
+
     def run():
         with torch.inference_mode():
             # Not counted, as with nnunet: after a while without work, threads share a processor until the system has spread them.
             begun = time.perf_counter()
             while time.perf_counter() - begun < 0.15:
-                torch.conv3d(image, weight, None, stride, pad)
-                torch.ops.aten.convolution_backward(
-                    gradient, image, weight, None, [stride] * 3, [pad] * 3, [1] * 3, False, [0] * 3, 1, [True, True, False])
-            begun = time.perf_counter()
-            torch.conv3d(image, weight, None, stride, pad)
-            forward = time.perf_counter() - begun
-            begun = time.perf_counter()
-            torch.ops.aten.convolution_backward(
-                gradient, image, weight, None, [stride] * 3, [pad] * 3, [1] * 3, False, [0] * 3, 1, [True, True, False])
-            return forward, time.perf_counter() - begun
+                forward()
+                backward()
+            return seconds(forward), seconds(backward)
     return run
 
 

@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::correlate::{Prepared, Products};
-use super::few::{self, Pass};
-use super::isa::isa;
+use super::correlate::{Pass, Prepared, Products};
+use super::few;
 use super::moments::Moments;
 use super::outer::outer_with;
 use super::pack::Strided;
@@ -97,7 +96,7 @@ pub(crate) fn input_gradient(
     let output = output_dims(input, channels, g);
     let (ci, taps) = (input.channels, g.taps());
     let forward = forward_plan(input, channels, g);
-    if products != Products::Direct && thin::is_head(&forward, isa()) {
+    if thin::is_head(&forward, products) {
         return thin::head_input_gradient(&forward, dy, weight);
     }
     let mut dx = zeros(input.len());
@@ -197,7 +196,7 @@ pub(crate) fn weight_gradient(
     if few::applies(&plan, products, Pass::Backward) {
         return few::weight_gradient(&plan, products, x, dy);
     }
-    if products != Products::Direct && thin::is_head(&plan, isa()) {
+    if thin::is_head(&plan, products) {
         return thin::head_weight_gradient(&plan, x, dy);
     }
     let sums = outer_with(products, &plan, x, dy);

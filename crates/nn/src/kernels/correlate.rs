@@ -81,6 +81,17 @@ impl Products {
     }
 }
 
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// Outputs, with weights that were put in order before and stay so.
+    Prepared,
+    /// Outputs, with weights that are used this once.
+    Forward,
+    /// Either gradient.
+    Backward,
+}
+
 /// One or more correlations over the same input, with their weights as the kernels read them.
 pub(crate) struct Prepared {
     isa: Isa,
@@ -125,10 +136,14 @@ impl Prepared {
     }
 
     fn thin(parts: &[Correlation], weights: &(impl Weights + ?Sized), bias: Option<&[f32]>) -> Option<Self> {
-        let ([plan], isa) = (parts, isa()) else { return None };
-        let method = Method::Thin(Thin::of(plan, weights, isa)?);
+        let [plan] = parts else { return None };
+        Some(Self::single(plan, Method::Thin(Thin::of(plan, weights, isa())?), bias))
+    }
+
+    /// One correlation by a method that reads the bias without zeros behind it.
+    fn single(plan: &Correlation, method: Method, bias: Option<&[f32]>) -> Self {
         let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
-        Some(Self { isa, separate: false, parts: parts.to_vec(), method, bias })
+        Self { isa: isa(), separate: false, parts: vec![*plan], method, bias }
     }
 
     fn few(
@@ -138,12 +153,10 @@ impl Prepared {
         bias: Option<&[f32]>,
     ) -> Option<Self> {
         let ([plan], Some(strided)) = (parts, weights.strided(0)) else { return None };
-        if !few::applies(plan, products, few::Pass::Prepared) || !few::lie_in_order(plan, strided) {
+        if !few::applies(plan, products, Pass::Prepared) || !few::lie_in_order(plan, strided) {
             return None;
         }
-        let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
-        let method = Method::Few(products, strided.values.to_vec());
-        Some(Self { isa: isa(), separate: false, parts: parts.to_vec(), method, bias })
+        Some(Self::single(plan, Method::Few(products, strided.values.to_vec()), bias))
     }
 
     fn f32(
@@ -215,9 +228,7 @@ impl Prepared {
                 return Self::new(parts, weights, bias);
             }
             let weights = winograd::transform_weights_half(&grid, weights);
-            let bias = bias.map_or_else(|| vec![0.0; plan.output.channels], <[f32]>::to_vec);
-            let method = Method::HalfWinograd(grid, weights);
-            return Self { isa, separate: false, parts: parts.to_vec(), method, bias };
+            return Self::single(plan, Method::HalfWinograd(grid, weights), bias);
         }
         let method = match engine {
             Some(engine) => Method::Bf16(Bf16Prepared::new(engine, parts, weights, bias)),

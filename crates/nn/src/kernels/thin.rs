@@ -6,8 +6,8 @@
 use rayon::prelude::*;
 
 use super::boxes::Boxes;
-use super::correlate::{SharedOut, with_slab};
-use super::isa::Isa;
+use super::correlate::{Products, SharedOut, with_slab};
+use super::isa::{Isa, isa};
 use super::moments::{BlockSums, Moments, RUN};
 use super::pack::Weights;
 use super::shape::Correlation;
@@ -177,9 +177,10 @@ const TASK: usize = 4096;
 const AT_ONCE: usize = 128;
 
 /// Whether the gradients of a head are taken voxel by voxel: a few outputs of the voxel's own channels.
-pub(crate) fn is_head(plan: &Correlation, isa: Isa) -> bool {
+pub(crate) fn is_head(plan: &Correlation, products: Products) -> bool {
     let own = plan.taps == [1; 3] && plan.in_stride == [1; 3] && plan.offset == [0; 3];
-    isa == Isa::Avx512
+    isa() == Isa::Avx512
+        && products != Products::Direct
         && own
         && !plan.is_empty()
         && plan.count == plan.input.space

@@ -190,7 +190,6 @@ impl Bf16Prepared {
                 fill_rounded(plan, &x, &region, values, slab);
                 // Whole tiles read past the last voxel and the end of the last run.
                 slab.resize(shape.planes * shape.plane + VOXELS * step + 2 * most, 0);
-                slab[shape.planes * shape.plane..].fill(0);
                 for (part, (weights, pairs)) in self.parts.iter().zip(&self.weights) {
                     let Some((region, first)) = plan.part(part, &region, shape) else { continue };
                     let (slab, blocks, pairs, bias) =

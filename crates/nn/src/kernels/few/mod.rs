@@ -11,7 +11,7 @@ mod factor;
 use rayon::prelude::*;
 
 use super::bf16::{Engine, engine};
-use super::correlate::{Products, SharedOut};
+use super::correlate::{Pass, Products, SharedOut};
 use super::isa::{Isa, isa};
 use super::moments::Moments;
 use super::pack::Strided;
@@ -21,17 +21,6 @@ use super::shape::Correlation;
 use super::source::Source;
 use columns::{Reach, fill, pad};
 use factor::{Factor, Grid, ROWS, Rows, WIDTH};
-
-/// What is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
-    /// Outputs, with weights that were put in order before and stay so.
-    Prepared,
-    /// Outputs, with weights that are used this once.
-    Forward,
-    /// Either gradient.
-    Backward,
-}
 
 /// Weights from which on it matters.
 const WEIGHTS: usize = 1 << 17;
@@ -198,6 +187,12 @@ fn prefetch(value: *const f32) {
     unsafe { _mm_prefetch::<_MM_HINT_T0>(value.cast()) };
 }
 
+/// Runs a task for every block of input channels.
+fn each_block(channels: usize, run: impl Fn(std::ops::Range<usize>) + Sync) {
+    let blocks = (0..channels.div_ceil(CHANNELS)).into_par_iter().with_max_len(1);
+    blocks.for_each(|block| run(block * CHANNELS..channels.min((block + 1) * CHANNELS)));
+}
+
 /// The gradient of the input, added to the zeros of `dx`; `plan` is that of the forward pass.
 pub(crate) fn input_gradient(
     plan: &Correlation,
@@ -223,8 +218,7 @@ fn input_gradient_of<F: Factor>(plan: &Correlation, dy: &[f32], weights: &[f32],
         F::convert(from, &mut to[..co]);
     }
     let shared = SharedOut(dx.as_mut_ptr());
-    (0..ci.div_ceil(CHANNELS)).into_par_iter().with_max_len(1).for_each(|block| {
-        let own = block * CHANNELS..ci.min((block + 1) * CHANNELS);
+    each_block(ci, |own| {
         let mut planes = Scratch::zeros(own.len() * reach.voxels(plan.input.batch));
         // SAFETY: `applies` asks for the instructions.
         unsafe { gradient_planes(plan, &reach, &factors, weights, own.clone(), &mut planes) };
@@ -329,8 +323,7 @@ fn weight_gradient_of<F: Factor>(plan: &Correlation, x: Source<'_>, dy: &[f32]) 
     // Every one of them is written.
     let mut dw = Vec::with_capacity(co * plan.depth());
     let shared = SharedOut(dw.as_mut_ptr());
-    (0..ci.div_ceil(CHANNELS)).into_par_iter().with_max_len(1).for_each(|block| {
-        let own = block * CHANNELS..ci.min((block + 1) * CHANNELS);
+    each_block(ci, |own| {
         // SAFETY: `applies` asks for the instructions; tasks have channels of their own.
         unsafe { weight_gradients(plan, &reach, &padded, &factors, own, shared) };
     });

@@ -1,21 +1,10 @@
 //! Other processors have no kernels of their own for few outputs.
 
-use super::correlate::Products;
+use super::correlate::{Pass, Products};
 use super::moments::Moments;
 use super::pack::Strided;
 use super::shape::Correlation;
 use super::source::Source;
-
-/// What is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
-    /// Outputs, with weights that were put in order before and stay so.
-    Prepared,
-    /// Outputs, with weights that are used this once.
-    Forward,
-    /// Either gradient.
-    Backward,
-}
 
 /// Never.
 pub(crate) fn applies(_: &Correlation, _: Products, _: Pass) -> bool {
